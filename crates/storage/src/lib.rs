@@ -1,0 +1,1 @@
+//! Sabir's storage crate.
