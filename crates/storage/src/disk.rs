@@ -1,6 +1,8 @@
 //! The seam to the world: every byte that storage reads or writes passes here. Real files are in
 //! this file; files that fail, tear and forget are in the simulator.
 
+pub mod sim;
+
 use std::ffi::CString;
 use std::fs::File;
 use std::io::{Error, ErrorKind, Result};

@@ -2,6 +2,10 @@
 //! knows no queue, no user and no wire format.
 
 pub mod aligned;
+pub mod batch;
 pub mod disk;
+pub mod frame;
+pub mod log;
 pub mod ticket;
 pub mod wake;
+pub mod wal;
