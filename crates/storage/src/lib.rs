@@ -1,1 +1,7 @@
-//! Sabir's storage crate.
+//! Sabir's storage: the write-ahead log, logs of record batches, blobs, state rows, recovery. It
+//! knows no queue, no user and no wire format.
+
+pub mod aligned;
+pub mod disk;
+pub mod ticket;
+pub mod wake;
