@@ -42,7 +42,7 @@ fn functions(tree: &Tree, findings: &mut Findings) {
             }
         }
     }
-    for file in tree.rust().filter(|file| !file.path.contains("/generated/")) {
+    for file in tree.rust().filter(|file| !file.is_generated()) {
         for function in file.functions() {
             if function.length <= FUNCTION_LINES_MAX || file.is_test_line(function.line) {
                 continue;
