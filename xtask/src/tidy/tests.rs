@@ -251,6 +251,8 @@ fn dead_files() {
         };
         assert_eq!(declared, [""; 0], "{root}");
     }
+    let closed = "//! A.\nmod c { fn f() {} }\nmod a;\n";
+    assert_eq!(found(&[(NET, closed), (a, lone)]), [""; 0]);
     let only_said = "//! A.\n// mod a;\nconst A: &str = \"mod a;\";\n";
     assert_eq!(found(&[(NET, only_said), (a, lone)]), ["dead-file"]);
     let target = "fuzz/fuzz_targets/wal.rs";
@@ -302,6 +304,7 @@ fn links() {
         &[(path, "[b](../b.md#part) [w](https://a.b/c) [d](../) `x`\n"), other],
     );
     check("link", &[(path, "[b](c)\n")], &[(path, "```\n[b](c)\n```\n")]);
+    check("link", &[(path, "```\n```\n[b](c)\n")], &[(path, "```\n```\n[b](a.md)\n")]);
 }
 
 #[test]
