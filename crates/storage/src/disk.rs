@@ -168,6 +168,29 @@ impl Disk for OsDisk {
     }
 }
 
+/// Keeps every other process out of a data directory for as long as this lives. Released by the
+/// operating system when the process ends, however it ends.
+pub struct DirLock {
+    _file: File,
+}
+
+impl DirLock {
+    /// Fails at once if another process has the directory.
+    pub fn take(root: &Path) -> Result<DirLock> {
+        let path = root.join("LOCK");
+        let options = std::fs::OpenOptions::new().create(true).truncate(false).write(true).clone();
+        let file = options.open(&path).map_err(|error| named(error, &path))?;
+        rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive).map_err(
+            |_| {
+                let root = root.display();
+                let what = format!("{root}: another broker is running on this data directory");
+                Error::new(ErrorKind::WouldBlock, what)
+            },
+        )?;
+        Ok(DirLock { _file: file })
+    }
+}
+
 fn named(error: Error, path: &Path) -> Error {
     Error::new(error.kind(), format!("{}: {error}", path.display()))
 }

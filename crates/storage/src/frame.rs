@@ -210,6 +210,10 @@ impl Classes {
 }
 
 impl Section {
+    pub fn of(shard: u16) -> Section {
+        Section { shard, ..Section::default() }
+    }
+
     pub fn len(&self) -> usize {
         self.bytes.len() + self.spliced
     }

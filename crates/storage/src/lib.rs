@@ -5,6 +5,7 @@ pub mod aligned;
 pub mod batch;
 pub mod disk;
 pub mod frame;
+pub mod ident;
 pub mod log;
 pub mod ticket;
 pub mod wake;
