@@ -10,6 +10,7 @@ mod model;
 mod names;
 mod schema;
 mod table;
+mod wrap;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -70,6 +71,9 @@ fn generate(root: &Path) -> anyhow::Result<BTreeMap<PathBuf, String>> {
     files.insert(generated.join("api_key.rs"), table::keys(&apis));
     files.insert(generated.join("message.rs"), table::messages(&apis));
     files.insert(PathBuf::from(FILLER), fill::file(&apis));
+    for text in files.values_mut() {
+        *text = wrap::wrap(text);
+    }
     Ok(files)
 }
 

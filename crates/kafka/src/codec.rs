@@ -9,6 +9,10 @@ mod error;
 mod header;
 mod reader;
 mod records;
+#[cfg(test)]
+#[allow(clippy::arithmetic_side_effects, clippy::as_conversions)]
+#[allow(clippy::expect_used, clippy::indexing_slicing)]
+mod tests;
 mod writer;
 
 pub use error::{DecodeError, EncodeError};

@@ -109,7 +109,13 @@ impl ApiKey {
             Self::OffsetForLeaderEpoch => ApiInfo::new(23, "OffsetForLeaderEpoch", 0, 4, Some(4)),
             Self::DescribeConfigs => ApiInfo::new(32, "DescribeConfigs", 0, 4, Some(4)),
             Self::CreatePartitions => ApiInfo::new(37, "CreatePartitions", 0, 3, Some(2)),
-            Self::IncrementalAlterConfigs => ApiInfo::new(44, "IncrementalAlterConfigs", 0, 1, Some(1)),
+            Self::IncrementalAlterConfigs => ApiInfo::new(
+                44,
+                "IncrementalAlterConfigs",
+                0,
+                1,
+                Some(1),
+            ),
             Self::DescribeCluster => ApiInfo::new(60, "DescribeCluster", 0, 2, Some(0)),
         }
     }

@@ -118,7 +118,14 @@ impl<'a> Message<'a> for ApiVersionsResponse<'a> {
             let has_finalized_features_epoch = self.finalized_features_epoch != -1;
             let has_finalized_features = !self.finalized_features.is_empty();
             let has_zk_migration_ready = self.zk_migration_ready;
-            w.tag_count(&[has_supported_features, has_finalized_features_epoch, has_finalized_features, has_zk_migration_ready]);
+            w.tag_count(
+                &[
+                    has_supported_features,
+                    has_finalized_features_epoch,
+                    has_finalized_features,
+                    has_zk_migration_ready,
+                ],
+            );
             if has_supported_features {
                 w.tag(0, |w| w.structs(true, version, &self.supported_features));
             }

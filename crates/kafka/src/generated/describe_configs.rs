@@ -93,7 +93,12 @@ impl<'a> Part<'a> for DescribeConfigsResource<'a> {
         let flexible = version >= 4;
         let resource_type = r.i8()?;
         let resource_name = r.string(flexible)?;
-        let configuration_keys = r.array_opt(flexible, true, if flexible { 1 } else { 2 }, |r| r.string(flexible))?;
+        let configuration_keys = r.array_opt(
+            flexible,
+            true,
+            if flexible { 1 } else { 2 },
+            |r| r.string(flexible),
+        )?;
         if flexible {
             r.skip_tags()?;
         }
@@ -104,7 +109,12 @@ impl<'a> Part<'a> for DescribeConfigsResource<'a> {
         let flexible = version >= 4;
         w.i8(self.resource_type);
         w.string(flexible, self.resource_name);
-        w.array_opt(flexible, true, self.configuration_keys.as_deref(), |w, one| w.string(flexible, one));
+        w.array_opt(
+            flexible,
+            true,
+            self.configuration_keys.as_deref(),
+            |w, one| w.string(flexible, one),
+        );
         if flexible {
             w.no_tags();
         }

@@ -24,7 +24,10 @@ use super::init_producer_id::{InitProducerIdRequest, InitProducerIdResponse};
 use super::offset_for_leader_epoch::{OffsetForLeaderEpochRequest, OffsetForLeaderEpochResponse};
 use super::describe_configs::{DescribeConfigsRequest, DescribeConfigsResponse};
 use super::create_partitions::{CreatePartitionsRequest, CreatePartitionsResponse};
-use super::incremental_alter_configs::{IncrementalAlterConfigsRequest, IncrementalAlterConfigsResponse};
+use super::incremental_alter_configs::{
+    IncrementalAlterConfigsRequest,
+    IncrementalAlterConfigsResponse,
+};
 use super::describe_cluster::{DescribeClusterRequest, DescribeClusterResponse};
 
 /// A request of any API.
@@ -66,24 +69,46 @@ impl<'a> Request<'a> {
             ApiKey::Fetch => Self::Fetch(FetchRequest::decode(reader, version)?),
             ApiKey::ListOffsets => Self::ListOffsets(ListOffsetsRequest::decode(reader, version)?),
             ApiKey::Metadata => Self::Metadata(MetadataRequest::decode(reader, version)?),
-            ApiKey::OffsetCommit => Self::OffsetCommit(OffsetCommitRequest::decode(reader, version)?),
+            ApiKey::OffsetCommit => Self::OffsetCommit(
+                OffsetCommitRequest::decode(reader, version)?,
+            ),
             ApiKey::OffsetFetch => Self::OffsetFetch(OffsetFetchRequest::decode(reader, version)?),
-            ApiKey::FindCoordinator => Self::FindCoordinator(FindCoordinatorRequest::decode(reader, version)?),
+            ApiKey::FindCoordinator => Self::FindCoordinator(
+                FindCoordinatorRequest::decode(reader, version)?,
+            ),
             ApiKey::JoinGroup => Self::JoinGroup(JoinGroupRequest::decode(reader, version)?),
             ApiKey::Heartbeat => Self::Heartbeat(HeartbeatRequest::decode(reader, version)?),
             ApiKey::LeaveGroup => Self::LeaveGroup(LeaveGroupRequest::decode(reader, version)?),
             ApiKey::SyncGroup => Self::SyncGroup(SyncGroupRequest::decode(reader, version)?),
-            ApiKey::DescribeGroups => Self::DescribeGroups(DescribeGroupsRequest::decode(reader, version)?),
+            ApiKey::DescribeGroups => Self::DescribeGroups(
+                DescribeGroupsRequest::decode(reader, version)?,
+            ),
             ApiKey::ListGroups => Self::ListGroups(ListGroupsRequest::decode(reader, version)?),
             ApiKey::ApiVersions => Self::ApiVersions(ApiVersionsRequest::decode(reader, version)?),
-            ApiKey::CreateTopics => Self::CreateTopics(CreateTopicsRequest::decode(reader, version)?),
-            ApiKey::DeleteTopics => Self::DeleteTopics(DeleteTopicsRequest::decode(reader, version)?),
-            ApiKey::InitProducerId => Self::InitProducerId(InitProducerIdRequest::decode(reader, version)?),
-            ApiKey::OffsetForLeaderEpoch => Self::OffsetForLeaderEpoch(OffsetForLeaderEpochRequest::decode(reader, version)?),
-            ApiKey::DescribeConfigs => Self::DescribeConfigs(DescribeConfigsRequest::decode(reader, version)?),
-            ApiKey::CreatePartitions => Self::CreatePartitions(CreatePartitionsRequest::decode(reader, version)?),
-            ApiKey::IncrementalAlterConfigs => Self::IncrementalAlterConfigs(IncrementalAlterConfigsRequest::decode(reader, version)?),
-            ApiKey::DescribeCluster => Self::DescribeCluster(DescribeClusterRequest::decode(reader, version)?),
+            ApiKey::CreateTopics => Self::CreateTopics(
+                CreateTopicsRequest::decode(reader, version)?,
+            ),
+            ApiKey::DeleteTopics => Self::DeleteTopics(
+                DeleteTopicsRequest::decode(reader, version)?,
+            ),
+            ApiKey::InitProducerId => Self::InitProducerId(
+                InitProducerIdRequest::decode(reader, version)?,
+            ),
+            ApiKey::OffsetForLeaderEpoch => Self::OffsetForLeaderEpoch(
+                OffsetForLeaderEpochRequest::decode(reader, version)?,
+            ),
+            ApiKey::DescribeConfigs => Self::DescribeConfigs(
+                DescribeConfigsRequest::decode(reader, version)?,
+            ),
+            ApiKey::CreatePartitions => Self::CreatePartitions(
+                CreatePartitionsRequest::decode(reader, version)?,
+            ),
+            ApiKey::IncrementalAlterConfigs => Self::IncrementalAlterConfigs(
+                IncrementalAlterConfigsRequest::decode(reader, version)?,
+            ),
+            ApiKey::DescribeCluster => Self::DescribeCluster(
+                DescribeClusterRequest::decode(reader, version)?,
+            ),
         })
     }
 
@@ -183,24 +208,46 @@ impl<'a> Response<'a> {
             ApiKey::Fetch => Self::Fetch(FetchResponse::decode(reader, version)?),
             ApiKey::ListOffsets => Self::ListOffsets(ListOffsetsResponse::decode(reader, version)?),
             ApiKey::Metadata => Self::Metadata(MetadataResponse::decode(reader, version)?),
-            ApiKey::OffsetCommit => Self::OffsetCommit(OffsetCommitResponse::decode(reader, version)?),
+            ApiKey::OffsetCommit => Self::OffsetCommit(
+                OffsetCommitResponse::decode(reader, version)?,
+            ),
             ApiKey::OffsetFetch => Self::OffsetFetch(OffsetFetchResponse::decode(reader, version)?),
-            ApiKey::FindCoordinator => Self::FindCoordinator(FindCoordinatorResponse::decode(reader, version)?),
+            ApiKey::FindCoordinator => Self::FindCoordinator(
+                FindCoordinatorResponse::decode(reader, version)?,
+            ),
             ApiKey::JoinGroup => Self::JoinGroup(JoinGroupResponse::decode(reader, version)?),
             ApiKey::Heartbeat => Self::Heartbeat(HeartbeatResponse::decode(reader, version)?),
             ApiKey::LeaveGroup => Self::LeaveGroup(LeaveGroupResponse::decode(reader, version)?),
             ApiKey::SyncGroup => Self::SyncGroup(SyncGroupResponse::decode(reader, version)?),
-            ApiKey::DescribeGroups => Self::DescribeGroups(DescribeGroupsResponse::decode(reader, version)?),
+            ApiKey::DescribeGroups => Self::DescribeGroups(
+                DescribeGroupsResponse::decode(reader, version)?,
+            ),
             ApiKey::ListGroups => Self::ListGroups(ListGroupsResponse::decode(reader, version)?),
             ApiKey::ApiVersions => Self::ApiVersions(ApiVersionsResponse::decode(reader, version)?),
-            ApiKey::CreateTopics => Self::CreateTopics(CreateTopicsResponse::decode(reader, version)?),
-            ApiKey::DeleteTopics => Self::DeleteTopics(DeleteTopicsResponse::decode(reader, version)?),
-            ApiKey::InitProducerId => Self::InitProducerId(InitProducerIdResponse::decode(reader, version)?),
-            ApiKey::OffsetForLeaderEpoch => Self::OffsetForLeaderEpoch(OffsetForLeaderEpochResponse::decode(reader, version)?),
-            ApiKey::DescribeConfigs => Self::DescribeConfigs(DescribeConfigsResponse::decode(reader, version)?),
-            ApiKey::CreatePartitions => Self::CreatePartitions(CreatePartitionsResponse::decode(reader, version)?),
-            ApiKey::IncrementalAlterConfigs => Self::IncrementalAlterConfigs(IncrementalAlterConfigsResponse::decode(reader, version)?),
-            ApiKey::DescribeCluster => Self::DescribeCluster(DescribeClusterResponse::decode(reader, version)?),
+            ApiKey::CreateTopics => Self::CreateTopics(
+                CreateTopicsResponse::decode(reader, version)?,
+            ),
+            ApiKey::DeleteTopics => Self::DeleteTopics(
+                DeleteTopicsResponse::decode(reader, version)?,
+            ),
+            ApiKey::InitProducerId => Self::InitProducerId(
+                InitProducerIdResponse::decode(reader, version)?,
+            ),
+            ApiKey::OffsetForLeaderEpoch => Self::OffsetForLeaderEpoch(
+                OffsetForLeaderEpochResponse::decode(reader, version)?,
+            ),
+            ApiKey::DescribeConfigs => Self::DescribeConfigs(
+                DescribeConfigsResponse::decode(reader, version)?,
+            ),
+            ApiKey::CreatePartitions => Self::CreatePartitions(
+                CreatePartitionsResponse::decode(reader, version)?,
+            ),
+            ApiKey::IncrementalAlterConfigs => Self::IncrementalAlterConfigs(
+                IncrementalAlterConfigsResponse::decode(reader, version)?,
+            ),
+            ApiKey::DescribeCluster => Self::DescribeCluster(
+                DescribeClusterResponse::decode(reader, version)?,
+            ),
         })
     }
 

@@ -307,7 +307,8 @@ impl<'a> Part<'a> for PartitionProduceResponse<'a> {
             w.string_opt(flexible, true, self.error_message);
         }
         if flexible {
-            let has_current_leader = version >= 10 && self.current_leader != LeaderIdAndEpoch::default();
+            let has_current_leader = version >= 10
+                && self.current_leader != LeaderIdAndEpoch::default();
             w.tag_count(&[has_current_leader]);
             if has_current_leader {
                 w.tag(0, |w| self.current_leader.write(w, version));

@@ -11,26 +11,54 @@ pub fn request<'a>(f: &mut Filler, key: ApiKey, version: i16) -> Request<'a> {
     match key {
         ApiKey::Produce => Request::Produce(produce_of_produce_request(f, version)),
         ApiKey::Fetch => Request::Fetch(fetch_of_fetch_request(f, version)),
-        ApiKey::ListOffsets => Request::ListOffsets(list_offsets_of_list_offsets_request(f, version)),
+        ApiKey::ListOffsets => Request::ListOffsets(
+            list_offsets_of_list_offsets_request(f, version),
+        ),
         ApiKey::Metadata => Request::Metadata(metadata_of_metadata_request(f, version)),
-        ApiKey::OffsetCommit => Request::OffsetCommit(offset_commit_of_offset_commit_request(f, version)),
-        ApiKey::OffsetFetch => Request::OffsetFetch(offset_fetch_of_offset_fetch_request(f, version)),
-        ApiKey::FindCoordinator => Request::FindCoordinator(find_coordinator_of_find_coordinator_request(f, version)),
+        ApiKey::OffsetCommit => Request::OffsetCommit(
+            offset_commit_of_offset_commit_request(f, version),
+        ),
+        ApiKey::OffsetFetch => Request::OffsetFetch(
+            offset_fetch_of_offset_fetch_request(f, version),
+        ),
+        ApiKey::FindCoordinator => Request::FindCoordinator(
+            find_coordinator_of_find_coordinator_request(f, version),
+        ),
         ApiKey::JoinGroup => Request::JoinGroup(join_group_of_join_group_request(f, version)),
         ApiKey::Heartbeat => Request::Heartbeat(heartbeat_of_heartbeat_request(f, version)),
         ApiKey::LeaveGroup => Request::LeaveGroup(leave_group_of_leave_group_request(f, version)),
         ApiKey::SyncGroup => Request::SyncGroup(sync_group_of_sync_group_request(f, version)),
-        ApiKey::DescribeGroups => Request::DescribeGroups(describe_groups_of_describe_groups_request(f, version)),
+        ApiKey::DescribeGroups => Request::DescribeGroups(
+            describe_groups_of_describe_groups_request(f, version),
+        ),
         ApiKey::ListGroups => Request::ListGroups(list_groups_of_list_groups_request(f, version)),
-        ApiKey::ApiVersions => Request::ApiVersions(api_versions_of_api_versions_request(f, version)),
-        ApiKey::CreateTopics => Request::CreateTopics(create_topics_of_create_topics_request(f, version)),
-        ApiKey::DeleteTopics => Request::DeleteTopics(delete_topics_of_delete_topics_request(f, version)),
-        ApiKey::InitProducerId => Request::InitProducerId(init_producer_id_of_init_producer_id_request(f, version)),
-        ApiKey::OffsetForLeaderEpoch => Request::OffsetForLeaderEpoch(offset_for_leader_epoch_of_offset_for_leader_epoch_request(f, version)),
-        ApiKey::DescribeConfigs => Request::DescribeConfigs(describe_configs_of_describe_configs_request(f, version)),
-        ApiKey::CreatePartitions => Request::CreatePartitions(create_partitions_of_create_partitions_request(f, version)),
-        ApiKey::IncrementalAlterConfigs => Request::IncrementalAlterConfigs(incremental_alter_configs_of_incremental_alter_configs_request(f, version)),
-        ApiKey::DescribeCluster => Request::DescribeCluster(describe_cluster_of_describe_cluster_request(f, version)),
+        ApiKey::ApiVersions => Request::ApiVersions(
+            api_versions_of_api_versions_request(f, version),
+        ),
+        ApiKey::CreateTopics => Request::CreateTopics(
+            create_topics_of_create_topics_request(f, version),
+        ),
+        ApiKey::DeleteTopics => Request::DeleteTopics(
+            delete_topics_of_delete_topics_request(f, version),
+        ),
+        ApiKey::InitProducerId => Request::InitProducerId(
+            init_producer_id_of_init_producer_id_request(f, version),
+        ),
+        ApiKey::OffsetForLeaderEpoch => Request::OffsetForLeaderEpoch(
+            offset_for_leader_epoch_of_offset_for_leader_epoch_request(f, version),
+        ),
+        ApiKey::DescribeConfigs => Request::DescribeConfigs(
+            describe_configs_of_describe_configs_request(f, version),
+        ),
+        ApiKey::CreatePartitions => Request::CreatePartitions(
+            create_partitions_of_create_partitions_request(f, version),
+        ),
+        ApiKey::IncrementalAlterConfigs => Request::IncrementalAlterConfigs(
+            incremental_alter_configs_of_incremental_alter_configs_request(f, version),
+        ),
+        ApiKey::DescribeCluster => Request::DescribeCluster(
+            describe_cluster_of_describe_cluster_request(f, version),
+        ),
     }
 }
 
@@ -38,26 +66,54 @@ pub fn response<'a>(f: &mut Filler, key: ApiKey, version: i16) -> Response<'a> {
     match key {
         ApiKey::Produce => Response::Produce(produce_of_produce_response(f, version)),
         ApiKey::Fetch => Response::Fetch(fetch_of_fetch_response(f, version)),
-        ApiKey::ListOffsets => Response::ListOffsets(list_offsets_of_list_offsets_response(f, version)),
+        ApiKey::ListOffsets => Response::ListOffsets(
+            list_offsets_of_list_offsets_response(f, version),
+        ),
         ApiKey::Metadata => Response::Metadata(metadata_of_metadata_response(f, version)),
-        ApiKey::OffsetCommit => Response::OffsetCommit(offset_commit_of_offset_commit_response(f, version)),
-        ApiKey::OffsetFetch => Response::OffsetFetch(offset_fetch_of_offset_fetch_response(f, version)),
-        ApiKey::FindCoordinator => Response::FindCoordinator(find_coordinator_of_find_coordinator_response(f, version)),
+        ApiKey::OffsetCommit => Response::OffsetCommit(
+            offset_commit_of_offset_commit_response(f, version),
+        ),
+        ApiKey::OffsetFetch => Response::OffsetFetch(
+            offset_fetch_of_offset_fetch_response(f, version),
+        ),
+        ApiKey::FindCoordinator => Response::FindCoordinator(
+            find_coordinator_of_find_coordinator_response(f, version),
+        ),
         ApiKey::JoinGroup => Response::JoinGroup(join_group_of_join_group_response(f, version)),
         ApiKey::Heartbeat => Response::Heartbeat(heartbeat_of_heartbeat_response(f, version)),
         ApiKey::LeaveGroup => Response::LeaveGroup(leave_group_of_leave_group_response(f, version)),
         ApiKey::SyncGroup => Response::SyncGroup(sync_group_of_sync_group_response(f, version)),
-        ApiKey::DescribeGroups => Response::DescribeGroups(describe_groups_of_describe_groups_response(f, version)),
+        ApiKey::DescribeGroups => Response::DescribeGroups(
+            describe_groups_of_describe_groups_response(f, version),
+        ),
         ApiKey::ListGroups => Response::ListGroups(list_groups_of_list_groups_response(f, version)),
-        ApiKey::ApiVersions => Response::ApiVersions(api_versions_of_api_versions_response(f, version)),
-        ApiKey::CreateTopics => Response::CreateTopics(create_topics_of_create_topics_response(f, version)),
-        ApiKey::DeleteTopics => Response::DeleteTopics(delete_topics_of_delete_topics_response(f, version)),
-        ApiKey::InitProducerId => Response::InitProducerId(init_producer_id_of_init_producer_id_response(f, version)),
-        ApiKey::OffsetForLeaderEpoch => Response::OffsetForLeaderEpoch(offset_for_leader_epoch_of_offset_for_leader_epoch_response(f, version)),
-        ApiKey::DescribeConfigs => Response::DescribeConfigs(describe_configs_of_describe_configs_response(f, version)),
-        ApiKey::CreatePartitions => Response::CreatePartitions(create_partitions_of_create_partitions_response(f, version)),
-        ApiKey::IncrementalAlterConfigs => Response::IncrementalAlterConfigs(incremental_alter_configs_of_incremental_alter_configs_response(f, version)),
-        ApiKey::DescribeCluster => Response::DescribeCluster(describe_cluster_of_describe_cluster_response(f, version)),
+        ApiKey::ApiVersions => Response::ApiVersions(
+            api_versions_of_api_versions_response(f, version),
+        ),
+        ApiKey::CreateTopics => Response::CreateTopics(
+            create_topics_of_create_topics_response(f, version),
+        ),
+        ApiKey::DeleteTopics => Response::DeleteTopics(
+            delete_topics_of_delete_topics_response(f, version),
+        ),
+        ApiKey::InitProducerId => Response::InitProducerId(
+            init_producer_id_of_init_producer_id_response(f, version),
+        ),
+        ApiKey::OffsetForLeaderEpoch => Response::OffsetForLeaderEpoch(
+            offset_for_leader_epoch_of_offset_for_leader_epoch_response(f, version),
+        ),
+        ApiKey::DescribeConfigs => Response::DescribeConfigs(
+            describe_configs_of_describe_configs_response(f, version),
+        ),
+        ApiKey::CreatePartitions => Response::CreatePartitions(
+            create_partitions_of_create_partitions_response(f, version),
+        ),
+        ApiKey::IncrementalAlterConfigs => Response::IncrementalAlterConfigs(
+            incremental_alter_configs_of_incremental_alter_configs_response(f, version),
+        ),
+        ApiKey::DescribeCluster => Response::DescribeCluster(
+            describe_cluster_of_describe_cluster_response(f, version),
+        ),
     }
 }
 
@@ -74,11 +130,16 @@ fn produce_of_produce_response<'a>(f: &mut Filler, version: i16) -> produce::Pro
     produce::ProduceResponse {
         responses: f.array(|f| produce_of_topic_produce_response(f, version)),
         throttle_time_ms: if version >= 1 { f.i32() } else { 0 },
-        node_endpoints: if version >= 10 { f.array(|f| produce_of_node_endpoint(f, version)) } else { Vec::new() },
+        node_endpoints: if version >= 10 {
+            f.array(|f| produce_of_node_endpoint(f, version))
+        } else { Vec::new() },
     }
 }
 
-fn produce_of_topic_produce_data<'a>(f: &mut Filler, version: i16) -> produce::TopicProduceData<'a> {
+fn produce_of_topic_produce_data<'a>(
+    f: &mut Filler,
+    version: i16,
+) -> produce::TopicProduceData<'a> {
     produce::TopicProduceData {
         name: if version <= 12 { f.str() } else { "" },
         topic_id: if version == 13 { f.uuid() } else { [0; 16] },
@@ -86,14 +147,20 @@ fn produce_of_topic_produce_data<'a>(f: &mut Filler, version: i16) -> produce::T
     }
 }
 
-fn produce_of_partition_produce_data<'a>(f: &mut Filler, _version: i16) -> produce::PartitionProduceData<'a> {
+fn produce_of_partition_produce_data<'a>(
+    f: &mut Filler,
+    _version: i16,
+) -> produce::PartitionProduceData<'a> {
     produce::PartitionProduceData {
         index: f.i32(),
         records: f.option(true, Filler::bytes),
     }
 }
 
-fn produce_of_topic_produce_response<'a>(f: &mut Filler, version: i16) -> produce::TopicProduceResponse<'a> {
+fn produce_of_topic_produce_response<'a>(
+    f: &mut Filler,
+    version: i16,
+) -> produce::TopicProduceResponse<'a> {
     produce::TopicProduceResponse {
         name: if version <= 12 { f.str() } else { "" },
         topic_id: if version == 13 { f.uuid() } else { [0; 16] },
@@ -101,20 +168,30 @@ fn produce_of_topic_produce_response<'a>(f: &mut Filler, version: i16) -> produc
     }
 }
 
-fn produce_of_partition_produce_response<'a>(f: &mut Filler, version: i16) -> produce::PartitionProduceResponse<'a> {
+fn produce_of_partition_produce_response<'a>(
+    f: &mut Filler,
+    version: i16,
+) -> produce::PartitionProduceResponse<'a> {
     produce::PartitionProduceResponse {
         index: f.i32(),
         error_code: f.i16(),
         base_offset: f.i64(),
         log_append_time_ms: if version >= 2 { f.i64() } else { -1 },
         log_start_offset: if version >= 5 { f.i64() } else { -1 },
-        record_errors: if version >= 8 { f.array(|f| produce_of_batch_index_and_error_message(f, version)) } else { Vec::new() },
+        record_errors: if version >= 8 {
+            f.array(|f| produce_of_batch_index_and_error_message(f, version))
+        } else { Vec::new() },
         error_message: if version >= 8 { f.option(true, Filler::str) } else { None },
-        current_leader: if version >= 10 { produce_of_leader_id_and_epoch(f, version) } else { Default::default() },
+        current_leader: if version >= 10 {
+            produce_of_leader_id_and_epoch(f, version)
+        } else { Default::default() },
     }
 }
 
-fn produce_of_batch_index_and_error_message<'a>(f: &mut Filler, _version: i16) -> produce::BatchIndexAndErrorMessage<'a> {
+fn produce_of_batch_index_and_error_message<'a>(
+    f: &mut Filler,
+    _version: i16,
+) -> produce::BatchIndexAndErrorMessage<'a> {
     produce::BatchIndexAndErrorMessage {
         batch_index: f.i32(),
         batch_index_error_message: f.option(true, Filler::str),
@@ -141,7 +218,9 @@ fn fetch_of_fetch_request<'a>(f: &mut Filler, version: i16) -> fetch::FetchReque
     fetch::FetchRequest {
         cluster_id: if version >= 12 { f.option(true, Filler::str) } else { None },
         replica_id: if version <= 14 { f.i32() } else { -1 },
-        replica_state: if version >= 15 { fetch_of_replica_state(f, version) } else { Default::default() },
+        replica_state: if version >= 15 {
+            fetch_of_replica_state(f, version)
+        } else { Default::default() },
         max_wait_ms: f.i32(),
         min_bytes: f.i32(),
         max_bytes: f.i32(),
@@ -149,7 +228,9 @@ fn fetch_of_fetch_request<'a>(f: &mut Filler, version: i16) -> fetch::FetchReque
         session_id: if version >= 7 { f.i32() } else { 0 },
         session_epoch: if version >= 7 { f.i32() } else { -1 },
         topics: f.array(|f| fetch_of_fetch_topic(f, version)),
-        forgotten_topics_data: if version >= 7 { f.array(|f| fetch_of_forgotten_topic(f, version)) } else { Vec::new() },
+        forgotten_topics_data: if version >= 7 {
+            f.array(|f| fetch_of_forgotten_topic(f, version))
+        } else { Vec::new() },
         rack_id: if version >= 11 { f.str() } else { "" },
     }
 }
@@ -160,7 +241,9 @@ fn fetch_of_fetch_response<'a>(f: &mut Filler, version: i16) -> fetch::FetchResp
         error_code: if version >= 7 { f.i16() } else { 0 },
         session_id: if version >= 7 { f.i32() } else { 0 },
         responses: f.array(|f| fetch_of_fetchable_topic_response(f, version)),
-        node_endpoints: if version >= 16 { f.array(|f| fetch_of_node_endpoint(f, version)) } else { Vec::new() },
+        node_endpoints: if version >= 16 {
+            f.array(|f| fetch_of_node_endpoint(f, version))
+        } else { Vec::new() },
     }
 }
 
@@ -200,7 +283,10 @@ fn fetch_of_forgotten_topic<'a>(f: &mut Filler, version: i16) -> fetch::Forgotte
     }
 }
 
-fn fetch_of_fetchable_topic_response<'a>(f: &mut Filler, version: i16) -> fetch::FetchableTopicResponse<'a> {
+fn fetch_of_fetchable_topic_response<'a>(
+    f: &mut Filler,
+    version: i16,
+) -> fetch::FetchableTopicResponse<'a> {
     fetch::FetchableTopicResponse {
         topic: if version <= 12 { f.str() } else { "" },
         topic_id: if version >= 13 { f.uuid() } else { [0; 16] },
@@ -215,10 +301,19 @@ fn fetch_of_partition_data<'a>(f: &mut Filler, version: i16) -> fetch::Partition
         high_watermark: f.i64(),
         last_stable_offset: f.i64(),
         log_start_offset: if version >= 5 { f.i64() } else { -1 },
-        diverging_epoch: if version >= 12 { fetch_of_epoch_end_offset(f, version) } else { Default::default() },
-        current_leader: if version >= 12 { fetch_of_leader_id_and_epoch(f, version) } else { Default::default() },
-        snapshot_id: if version >= 12 { fetch_of_snapshot_id(f, version) } else { Default::default() },
-        aborted_transactions: f.option(true, |f| f.array(|f| fetch_of_aborted_transaction(f, version))),
+        diverging_epoch: if version >= 12 {
+            fetch_of_epoch_end_offset(f, version)
+        } else { Default::default() },
+        current_leader: if version >= 12 {
+            fetch_of_leader_id_and_epoch(f, version)
+        } else { Default::default() },
+        snapshot_id: if version >= 12 {
+            fetch_of_snapshot_id(f, version)
+        } else { Default::default() },
+        aborted_transactions: f.option(
+            true,
+            |f| f.array(|f| fetch_of_aborted_transaction(f, version)),
+        ),
         preferred_read_replica: if version >= 11 { f.i32() } else { -1 },
         records: f.option(true, Filler::records),
     }
@@ -261,7 +356,10 @@ fn fetch_of_node_endpoint<'a>(f: &mut Filler, _version: i16) -> fetch::NodeEndpo
     }
 }
 
-fn list_offsets_of_list_offsets_request<'a>(f: &mut Filler, version: i16) -> list_offsets::ListOffsetsRequest<'a> {
+fn list_offsets_of_list_offsets_request<'a>(
+    f: &mut Filler,
+    version: i16,
+) -> list_offsets::ListOffsetsRequest<'a> {
     list_offsets::ListOffsetsRequest {
         replica_id: f.i32(),
         isolation_level: if version >= 2 { f.i8() } else { 0 },
@@ -270,21 +368,30 @@ fn list_offsets_of_list_offsets_request<'a>(f: &mut Filler, version: i16) -> lis
     }
 }
 
-fn list_offsets_of_list_offsets_response<'a>(f: &mut Filler, version: i16) -> list_offsets::ListOffsetsResponse<'a> {
+fn list_offsets_of_list_offsets_response<'a>(
+    f: &mut Filler,
+    version: i16,
+) -> list_offsets::ListOffsetsResponse<'a> {
     list_offsets::ListOffsetsResponse {
         throttle_time_ms: if version >= 2 { f.i32() } else { 0 },
         topics: f.array(|f| list_offsets_of_list_offsets_topic_response(f, version)),
     }
 }
 
-fn list_offsets_of_list_offsets_topic<'a>(f: &mut Filler, version: i16) -> list_offsets::ListOffsetsTopic<'a> {
+fn list_offsets_of_list_offsets_topic<'a>(
+    f: &mut Filler,
+    version: i16,
+) -> list_offsets::ListOffsetsTopic<'a> {
     list_offsets::ListOffsetsTopic {
         name: f.str(),
         partitions: f.array(|f| list_offsets_of_list_offsets_partition(f, version)),
     }
 }
 
-fn list_offsets_of_list_offsets_partition(f: &mut Filler, version: i16) -> list_offsets::ListOffsetsPartition {
+fn list_offsets_of_list_offsets_partition(
+    f: &mut Filler,
+    version: i16,
+) -> list_offsets::ListOffsetsPartition {
     list_offsets::ListOffsetsPartition {
         partition_index: f.i32(),
         current_leader_epoch: if version >= 4 { f.i32() } else { -1 },
@@ -293,14 +400,20 @@ fn list_offsets_of_list_offsets_partition(f: &mut Filler, version: i16) -> list_
     }
 }
 
-fn list_offsets_of_list_offsets_topic_response<'a>(f: &mut Filler, version: i16) -> list_offsets::ListOffsetsTopicResponse<'a> {
+fn list_offsets_of_list_offsets_topic_response<'a>(
+    f: &mut Filler,
+    version: i16,
+) -> list_offsets::ListOffsetsTopicResponse<'a> {
     list_offsets::ListOffsetsTopicResponse {
         name: f.str(),
         partitions: f.array(|f| list_offsets_of_list_offsets_partition_response(f, version)),
     }
 }
 
-fn list_offsets_of_list_offsets_partition_response(f: &mut Filler, version: i16) -> list_offsets::ListOffsetsPartitionResponse {
+fn list_offsets_of_list_offsets_partition_response(
+    f: &mut Filler,
+    version: i16,
+) -> list_offsets::ListOffsetsPartitionResponse {
     list_offsets::ListOffsetsPartitionResponse {
         partition_index: f.i32(),
         error_code: f.i16(),
@@ -313,14 +426,22 @@ fn list_offsets_of_list_offsets_partition_response(f: &mut Filler, version: i16)
 
 fn metadata_of_metadata_request<'a>(f: &mut Filler, version: i16) -> metadata::MetadataRequest<'a> {
     metadata::MetadataRequest {
-        topics: f.option(version >= 1, |f| f.array(|f| metadata_of_metadata_request_topic(f, version))),
+        topics: f.option(
+            version >= 1,
+            |f| f.array(|f| metadata_of_metadata_request_topic(f, version)),
+        ),
         allow_auto_topic_creation: if version >= 4 { f.bool() } else { true },
-        include_cluster_authorized_operations: if (8..=10).contains(&version) { f.bool() } else { false },
+        include_cluster_authorized_operations: if (8..=10).contains(&version) {
+            f.bool()
+        } else { false },
         include_topic_authorized_operations: if version >= 8 { f.bool() } else { false },
     }
 }
 
-fn metadata_of_metadata_response<'a>(f: &mut Filler, version: i16) -> metadata::MetadataResponse<'a> {
+fn metadata_of_metadata_response<'a>(
+    f: &mut Filler,
+    version: i16,
+) -> metadata::MetadataResponse<'a> {
     metadata::MetadataResponse {
         throttle_time_ms: if version >= 3 { f.i32() } else { 0 },
         brokers: f.array(|f| metadata_of_metadata_response_broker(f, version)),
@@ -332,14 +453,20 @@ fn metadata_of_metadata_response<'a>(f: &mut Filler, version: i16) -> metadata::
     }
 }
 
-fn metadata_of_metadata_request_topic<'a>(f: &mut Filler, version: i16) -> metadata::MetadataRequestTopic<'a> {
+fn metadata_of_metadata_request_topic<'a>(
+    f: &mut Filler,
+    version: i16,
+) -> metadata::MetadataRequestTopic<'a> {
     metadata::MetadataRequestTopic {
         topic_id: if version >= 10 { f.uuid() } else { [0; 16] },
         name: f.option(version >= 10, Filler::str),
     }
 }
 
-fn metadata_of_metadata_response_broker<'a>(f: &mut Filler, version: i16) -> metadata::MetadataResponseBroker<'a> {
+fn metadata_of_metadata_response_broker<'a>(
+    f: &mut Filler,
+    version: i16,
+) -> metadata::MetadataResponseBroker<'a> {
     metadata::MetadataResponseBroker {
         node_id: f.i32(),
         host: f.str(),
@@ -348,7 +475,10 @@ fn metadata_of_metadata_response_broker<'a>(f: &mut Filler, version: i16) -> met
     }
 }
 
-fn metadata_of_metadata_response_topic<'a>(f: &mut Filler, version: i16) -> metadata::MetadataResponseTopic<'a> {
+fn metadata_of_metadata_response_topic<'a>(
+    f: &mut Filler,
+    version: i16,
+) -> metadata::MetadataResponseTopic<'a> {
     metadata::MetadataResponseTopic {
         error_code: f.i16(),
         name: f.option(version >= 12, Filler::str),
@@ -359,7 +489,10 @@ fn metadata_of_metadata_response_topic<'a>(f: &mut Filler, version: i16) -> meta
     }
 }
 
-fn metadata_of_metadata_response_partition(f: &mut Filler, version: i16) -> metadata::MetadataResponsePartition {
+fn metadata_of_metadata_response_partition(
+    f: &mut Filler,
+    version: i16,
+) -> metadata::MetadataResponsePartition {
     metadata::MetadataResponsePartition {
         error_code: f.i16(),
         partition_index: f.i32(),
@@ -371,7 +504,10 @@ fn metadata_of_metadata_response_partition(f: &mut Filler, version: i16) -> meta
     }
 }
 
-fn offset_commit_of_offset_commit_request<'a>(f: &mut Filler, version: i16) -> offset_commit::OffsetCommitRequest<'a> {
+fn offset_commit_of_offset_commit_request<'a>(
+    f: &mut Filler,
+    version: i16,
+) -> offset_commit::OffsetCommitRequest<'a> {
     offset_commit::OffsetCommitRequest {
         group_id: f.str(),
         generation_id_or_member_epoch: if version >= 1 { f.i32() } else { -1 },
@@ -382,14 +518,20 @@ fn offset_commit_of_offset_commit_request<'a>(f: &mut Filler, version: i16) -> o
     }
 }
 
-fn offset_commit_of_offset_commit_response<'a>(f: &mut Filler, version: i16) -> offset_commit::OffsetCommitResponse<'a> {
+fn offset_commit_of_offset_commit_response<'a>(
+    f: &mut Filler,
+    version: i16,
+) -> offset_commit::OffsetCommitResponse<'a> {
     offset_commit::OffsetCommitResponse {
         throttle_time_ms: if version >= 3 { f.i32() } else { 0 },
         topics: f.array(|f| offset_commit_of_offset_commit_response_topic(f, version)),
     }
 }
 
-fn offset_commit_of_offset_commit_request_topic<'a>(f: &mut Filler, version: i16) -> offset_commit::OffsetCommitRequestTopic<'a> {
+fn offset_commit_of_offset_commit_request_topic<'a>(
+    f: &mut Filler,
+    version: i16,
+) -> offset_commit::OffsetCommitRequestTopic<'a> {
     offset_commit::OffsetCommitRequestTopic {
         name: if version <= 9 { f.str() } else { "" },
         topic_id: if version == 10 { f.uuid() } else { [0; 16] },
@@ -397,7 +539,10 @@ fn offset_commit_of_offset_commit_request_topic<'a>(f: &mut Filler, version: i16
     }
 }
 
-fn offset_commit_of_offset_commit_request_partition<'a>(f: &mut Filler, version: i16) -> offset_commit::OffsetCommitRequestPartition<'a> {
+fn offset_commit_of_offset_commit_request_partition<'a>(
+    f: &mut Filler,
+    version: i16,
+) -> offset_commit::OffsetCommitRequestPartition<'a> {
     offset_commit::OffsetCommitRequestPartition {
         partition_index: f.i32(),
         committed_offset: f.i64(),
@@ -407,7 +552,10 @@ fn offset_commit_of_offset_commit_request_partition<'a>(f: &mut Filler, version:
     }
 }
 
-fn offset_commit_of_offset_commit_response_topic<'a>(f: &mut Filler, version: i16) -> offset_commit::OffsetCommitResponseTopic<'a> {
+fn offset_commit_of_offset_commit_response_topic<'a>(
+    f: &mut Filler,
+    version: i16,
+) -> offset_commit::OffsetCommitResponseTopic<'a> {
     offset_commit::OffsetCommitResponseTopic {
         name: if version <= 9 { f.str() } else { "" },
         topic_id: if version == 10 { f.uuid() } else { [0; 16] },
@@ -415,48 +563,80 @@ fn offset_commit_of_offset_commit_response_topic<'a>(f: &mut Filler, version: i1
     }
 }
 
-fn offset_commit_of_offset_commit_response_partition(f: &mut Filler, _version: i16) -> offset_commit::OffsetCommitResponsePartition {
+fn offset_commit_of_offset_commit_response_partition(
+    f: &mut Filler,
+    _version: i16,
+) -> offset_commit::OffsetCommitResponsePartition {
     offset_commit::OffsetCommitResponsePartition {
         partition_index: f.i32(),
         error_code: f.i16(),
     }
 }
 
-fn offset_fetch_of_offset_fetch_request<'a>(f: &mut Filler, version: i16) -> offset_fetch::OffsetFetchRequest<'a> {
+fn offset_fetch_of_offset_fetch_request<'a>(
+    f: &mut Filler,
+    version: i16,
+) -> offset_fetch::OffsetFetchRequest<'a> {
     offset_fetch::OffsetFetchRequest {
         group_id: if version <= 7 { f.str() } else { "" },
-        topics: if version <= 7 { f.option(version >= 2, |f| f.array(|f| offset_fetch_of_offset_fetch_request_topic(f, version))) } else { Some(Vec::new()) },
-        groups: if version >= 8 { f.array(|f| offset_fetch_of_offset_fetch_request_group(f, version)) } else { Vec::new() },
+        topics: if version <= 7 {
+            f.option(
+                version >= 2,
+                |f| f.array(|f| offset_fetch_of_offset_fetch_request_topic(f, version)),
+            )
+        } else { Some(Vec::new()) },
+        groups: if version >= 8 {
+            f.array(|f| offset_fetch_of_offset_fetch_request_group(f, version))
+        } else { Vec::new() },
         require_stable: if version >= 7 { f.bool() } else { false },
     }
 }
 
-fn offset_fetch_of_offset_fetch_response<'a>(f: &mut Filler, version: i16) -> offset_fetch::OffsetFetchResponse<'a> {
+fn offset_fetch_of_offset_fetch_response<'a>(
+    f: &mut Filler,
+    version: i16,
+) -> offset_fetch::OffsetFetchResponse<'a> {
     offset_fetch::OffsetFetchResponse {
         throttle_time_ms: if version >= 3 { f.i32() } else { 0 },
-        topics: if version <= 7 { f.array(|f| offset_fetch_of_offset_fetch_response_topic(f, version)) } else { Vec::new() },
+        topics: if version <= 7 {
+            f.array(|f| offset_fetch_of_offset_fetch_response_topic(f, version))
+        } else { Vec::new() },
         error_code: if (2..=7).contains(&version) { f.i16() } else { 0 },
-        groups: if version >= 8 { f.array(|f| offset_fetch_of_offset_fetch_response_group(f, version)) } else { Vec::new() },
+        groups: if version >= 8 {
+            f.array(|f| offset_fetch_of_offset_fetch_response_group(f, version))
+        } else { Vec::new() },
     }
 }
 
-fn offset_fetch_of_offset_fetch_request_topic<'a>(f: &mut Filler, _version: i16) -> offset_fetch::OffsetFetchRequestTopic<'a> {
+fn offset_fetch_of_offset_fetch_request_topic<'a>(
+    f: &mut Filler,
+    _version: i16,
+) -> offset_fetch::OffsetFetchRequestTopic<'a> {
     offset_fetch::OffsetFetchRequestTopic {
         name: f.str(),
         partition_indexes: f.array(Filler::i32),
     }
 }
 
-fn offset_fetch_of_offset_fetch_request_group<'a>(f: &mut Filler, version: i16) -> offset_fetch::OffsetFetchRequestGroup<'a> {
+fn offset_fetch_of_offset_fetch_request_group<'a>(
+    f: &mut Filler,
+    version: i16,
+) -> offset_fetch::OffsetFetchRequestGroup<'a> {
     offset_fetch::OffsetFetchRequestGroup {
         group_id: f.str(),
         member_id: if version >= 9 { f.option(true, Filler::str) } else { None },
         member_epoch: if version >= 9 { f.i32() } else { -1 },
-        topics: f.option(true, |f| f.array(|f| offset_fetch_of_offset_fetch_request_topics(f, version))),
+        topics: f.option(
+            true,
+            |f| f.array(|f| offset_fetch_of_offset_fetch_request_topics(f, version)),
+        ),
     }
 }
 
-fn offset_fetch_of_offset_fetch_request_topics<'a>(f: &mut Filler, version: i16) -> offset_fetch::OffsetFetchRequestTopics<'a> {
+fn offset_fetch_of_offset_fetch_request_topics<'a>(
+    f: &mut Filler,
+    version: i16,
+) -> offset_fetch::OffsetFetchRequestTopics<'a> {
     offset_fetch::OffsetFetchRequestTopics {
         name: if version <= 9 { f.str() } else { "" },
         topic_id: if version == 10 { f.uuid() } else { [0; 16] },
@@ -464,14 +644,20 @@ fn offset_fetch_of_offset_fetch_request_topics<'a>(f: &mut Filler, version: i16)
     }
 }
 
-fn offset_fetch_of_offset_fetch_response_topic<'a>(f: &mut Filler, version: i16) -> offset_fetch::OffsetFetchResponseTopic<'a> {
+fn offset_fetch_of_offset_fetch_response_topic<'a>(
+    f: &mut Filler,
+    version: i16,
+) -> offset_fetch::OffsetFetchResponseTopic<'a> {
     offset_fetch::OffsetFetchResponseTopic {
         name: f.str(),
         partitions: f.array(|f| offset_fetch_of_offset_fetch_response_partition(f, version)),
     }
 }
 
-fn offset_fetch_of_offset_fetch_response_partition<'a>(f: &mut Filler, version: i16) -> offset_fetch::OffsetFetchResponsePartition<'a> {
+fn offset_fetch_of_offset_fetch_response_partition<'a>(
+    f: &mut Filler,
+    version: i16,
+) -> offset_fetch::OffsetFetchResponsePartition<'a> {
     offset_fetch::OffsetFetchResponsePartition {
         partition_index: f.i32(),
         committed_offset: f.i64(),
@@ -481,7 +667,10 @@ fn offset_fetch_of_offset_fetch_response_partition<'a>(f: &mut Filler, version: 
     }
 }
 
-fn offset_fetch_of_offset_fetch_response_group<'a>(f: &mut Filler, version: i16) -> offset_fetch::OffsetFetchResponseGroup<'a> {
+fn offset_fetch_of_offset_fetch_response_group<'a>(
+    f: &mut Filler,
+    version: i16,
+) -> offset_fetch::OffsetFetchResponseGroup<'a> {
     offset_fetch::OffsetFetchResponseGroup {
         group_id: f.str(),
         topics: f.array(|f| offset_fetch_of_offset_fetch_response_topics(f, version)),
@@ -489,7 +678,10 @@ fn offset_fetch_of_offset_fetch_response_group<'a>(f: &mut Filler, version: i16)
     }
 }
 
-fn offset_fetch_of_offset_fetch_response_topics<'a>(f: &mut Filler, version: i16) -> offset_fetch::OffsetFetchResponseTopics<'a> {
+fn offset_fetch_of_offset_fetch_response_topics<'a>(
+    f: &mut Filler,
+    version: i16,
+) -> offset_fetch::OffsetFetchResponseTopics<'a> {
     offset_fetch::OffsetFetchResponseTopics {
         name: if version <= 9 { f.str() } else { "" },
         topic_id: if version == 10 { f.uuid() } else { [0; 16] },
@@ -497,7 +689,10 @@ fn offset_fetch_of_offset_fetch_response_topics<'a>(f: &mut Filler, version: i16
     }
 }
 
-fn offset_fetch_of_offset_fetch_response_partitions<'a>(f: &mut Filler, _version: i16) -> offset_fetch::OffsetFetchResponsePartitions<'a> {
+fn offset_fetch_of_offset_fetch_response_partitions<'a>(
+    f: &mut Filler,
+    _version: i16,
+) -> offset_fetch::OffsetFetchResponsePartitions<'a> {
     offset_fetch::OffsetFetchResponsePartitions {
         partition_index: f.i32(),
         committed_offset: f.i64(),
@@ -507,7 +702,10 @@ fn offset_fetch_of_offset_fetch_response_partitions<'a>(f: &mut Filler, _version
     }
 }
 
-fn find_coordinator_of_find_coordinator_request<'a>(f: &mut Filler, version: i16) -> find_coordinator::FindCoordinatorRequest<'a> {
+fn find_coordinator_of_find_coordinator_request<'a>(
+    f: &mut Filler,
+    version: i16,
+) -> find_coordinator::FindCoordinatorRequest<'a> {
     find_coordinator::FindCoordinatorRequest {
         key: if version <= 3 { f.str() } else { "" },
         key_type: if version >= 1 { f.i8() } else { 0 },
@@ -515,7 +713,10 @@ fn find_coordinator_of_find_coordinator_request<'a>(f: &mut Filler, version: i16
     }
 }
 
-fn find_coordinator_of_find_coordinator_response<'a>(f: &mut Filler, version: i16) -> find_coordinator::FindCoordinatorResponse<'a> {
+fn find_coordinator_of_find_coordinator_response<'a>(
+    f: &mut Filler,
+    version: i16,
+) -> find_coordinator::FindCoordinatorResponse<'a> {
     find_coordinator::FindCoordinatorResponse {
         throttle_time_ms: if version >= 1 { f.i32() } else { 0 },
         error_code: if version <= 3 { f.i16() } else { 0 },
@@ -523,11 +724,16 @@ fn find_coordinator_of_find_coordinator_response<'a>(f: &mut Filler, version: i1
         node_id: if version <= 3 { f.i32() } else { 0 },
         host: if version <= 3 { f.str() } else { "" },
         port: if version <= 3 { f.i32() } else { 0 },
-        coordinators: if version >= 4 { f.array(|f| find_coordinator_of_coordinator(f, version)) } else { Vec::new() },
+        coordinators: if version >= 4 {
+            f.array(|f| find_coordinator_of_coordinator(f, version))
+        } else { Vec::new() },
     }
 }
 
-fn find_coordinator_of_coordinator<'a>(f: &mut Filler, _version: i16) -> find_coordinator::Coordinator<'a> {
+fn find_coordinator_of_coordinator<'a>(
+    f: &mut Filler,
+    _version: i16,
+) -> find_coordinator::Coordinator<'a> {
     find_coordinator::Coordinator {
         key: f.str(),
         node_id: f.i32(),
@@ -538,7 +744,10 @@ fn find_coordinator_of_coordinator<'a>(f: &mut Filler, _version: i16) -> find_co
     }
 }
 
-fn join_group_of_join_group_request<'a>(f: &mut Filler, version: i16) -> join_group::JoinGroupRequest<'a> {
+fn join_group_of_join_group_request<'a>(
+    f: &mut Filler,
+    version: i16,
+) -> join_group::JoinGroupRequest<'a> {
     join_group::JoinGroupRequest {
         group_id: f.str(),
         session_timeout_ms: f.i32(),
@@ -551,7 +760,10 @@ fn join_group_of_join_group_request<'a>(f: &mut Filler, version: i16) -> join_gr
     }
 }
 
-fn join_group_of_join_group_response<'a>(f: &mut Filler, version: i16) -> join_group::JoinGroupResponse<'a> {
+fn join_group_of_join_group_response<'a>(
+    f: &mut Filler,
+    version: i16,
+) -> join_group::JoinGroupResponse<'a> {
     join_group::JoinGroupResponse {
         throttle_time_ms: if version >= 2 { f.i32() } else { 0 },
         error_code: f.i16(),
@@ -565,14 +777,20 @@ fn join_group_of_join_group_response<'a>(f: &mut Filler, version: i16) -> join_g
     }
 }
 
-fn join_group_of_join_group_request_protocol<'a>(f: &mut Filler, _version: i16) -> join_group::JoinGroupRequestProtocol<'a> {
+fn join_group_of_join_group_request_protocol<'a>(
+    f: &mut Filler,
+    _version: i16,
+) -> join_group::JoinGroupRequestProtocol<'a> {
     join_group::JoinGroupRequestProtocol {
         name: f.str(),
         metadata: f.bytes(),
     }
 }
 
-fn join_group_of_join_group_response_member<'a>(f: &mut Filler, version: i16) -> join_group::JoinGroupResponseMember<'a> {
+fn join_group_of_join_group_response_member<'a>(
+    f: &mut Filler,
+    version: i16,
+) -> join_group::JoinGroupResponseMember<'a> {
     join_group::JoinGroupResponseMember {
         member_id: f.str(),
         group_instance_id: if version >= 5 { f.option(true, Filler::str) } else { None },
@@ -580,7 +798,10 @@ fn join_group_of_join_group_response_member<'a>(f: &mut Filler, version: i16) ->
     }
 }
 
-fn heartbeat_of_heartbeat_request<'a>(f: &mut Filler, version: i16) -> heartbeat::HeartbeatRequest<'a> {
+fn heartbeat_of_heartbeat_request<'a>(
+    f: &mut Filler,
+    version: i16,
+) -> heartbeat::HeartbeatRequest<'a> {
     heartbeat::HeartbeatRequest {
         group_id: f.str(),
         generation_id: f.i32(),
@@ -596,23 +817,36 @@ fn heartbeat_of_heartbeat_response(f: &mut Filler, version: i16) -> heartbeat::H
     }
 }
 
-fn leave_group_of_leave_group_request<'a>(f: &mut Filler, version: i16) -> leave_group::LeaveGroupRequest<'a> {
+fn leave_group_of_leave_group_request<'a>(
+    f: &mut Filler,
+    version: i16,
+) -> leave_group::LeaveGroupRequest<'a> {
     leave_group::LeaveGroupRequest {
         group_id: f.str(),
         member_id: if version <= 2 { f.str() } else { "" },
-        members: if version >= 3 { f.array(|f| leave_group_of_member_identity(f, version)) } else { Vec::new() },
+        members: if version >= 3 {
+            f.array(|f| leave_group_of_member_identity(f, version))
+        } else { Vec::new() },
     }
 }
 
-fn leave_group_of_leave_group_response<'a>(f: &mut Filler, version: i16) -> leave_group::LeaveGroupResponse<'a> {
+fn leave_group_of_leave_group_response<'a>(
+    f: &mut Filler,
+    version: i16,
+) -> leave_group::LeaveGroupResponse<'a> {
     leave_group::LeaveGroupResponse {
         throttle_time_ms: if version >= 1 { f.i32() } else { 0 },
         error_code: f.i16(),
-        members: if version >= 3 { f.array(|f| leave_group_of_member_response(f, version)) } else { Vec::new() },
+        members: if version >= 3 {
+            f.array(|f| leave_group_of_member_response(f, version))
+        } else { Vec::new() },
     }
 }
 
-fn leave_group_of_member_identity<'a>(f: &mut Filler, version: i16) -> leave_group::MemberIdentity<'a> {
+fn leave_group_of_member_identity<'a>(
+    f: &mut Filler,
+    version: i16,
+) -> leave_group::MemberIdentity<'a> {
     leave_group::MemberIdentity {
         member_id: f.str(),
         group_instance_id: f.option(true, Filler::str),
@@ -620,7 +854,10 @@ fn leave_group_of_member_identity<'a>(f: &mut Filler, version: i16) -> leave_gro
     }
 }
 
-fn leave_group_of_member_response<'a>(f: &mut Filler, _version: i16) -> leave_group::MemberResponse<'a> {
+fn leave_group_of_member_response<'a>(
+    f: &mut Filler,
+    _version: i16,
+) -> leave_group::MemberResponse<'a> {
     leave_group::MemberResponse {
         member_id: f.str(),
         group_instance_id: f.option(true, Filler::str),
@@ -628,7 +865,10 @@ fn leave_group_of_member_response<'a>(f: &mut Filler, _version: i16) -> leave_gr
     }
 }
 
-fn sync_group_of_sync_group_request<'a>(f: &mut Filler, version: i16) -> sync_group::SyncGroupRequest<'a> {
+fn sync_group_of_sync_group_request<'a>(
+    f: &mut Filler,
+    version: i16,
+) -> sync_group::SyncGroupRequest<'a> {
     sync_group::SyncGroupRequest {
         group_id: f.str(),
         generation_id: f.i32(),
@@ -640,7 +880,10 @@ fn sync_group_of_sync_group_request<'a>(f: &mut Filler, version: i16) -> sync_gr
     }
 }
 
-fn sync_group_of_sync_group_response<'a>(f: &mut Filler, version: i16) -> sync_group::SyncGroupResponse<'a> {
+fn sync_group_of_sync_group_response<'a>(
+    f: &mut Filler,
+    version: i16,
+) -> sync_group::SyncGroupResponse<'a> {
     sync_group::SyncGroupResponse {
         throttle_time_ms: if version >= 1 { f.i32() } else { 0 },
         error_code: f.i16(),
@@ -650,28 +893,40 @@ fn sync_group_of_sync_group_response<'a>(f: &mut Filler, version: i16) -> sync_g
     }
 }
 
-fn sync_group_of_sync_group_request_assignment<'a>(f: &mut Filler, _version: i16) -> sync_group::SyncGroupRequestAssignment<'a> {
+fn sync_group_of_sync_group_request_assignment<'a>(
+    f: &mut Filler,
+    _version: i16,
+) -> sync_group::SyncGroupRequestAssignment<'a> {
     sync_group::SyncGroupRequestAssignment {
         member_id: f.str(),
         assignment: f.bytes(),
     }
 }
 
-fn describe_groups_of_describe_groups_request<'a>(f: &mut Filler, version: i16) -> describe_groups::DescribeGroupsRequest<'a> {
+fn describe_groups_of_describe_groups_request<'a>(
+    f: &mut Filler,
+    version: i16,
+) -> describe_groups::DescribeGroupsRequest<'a> {
     describe_groups::DescribeGroupsRequest {
         groups: f.array(Filler::str),
         include_authorized_operations: if version >= 3 { f.bool() } else { false },
     }
 }
 
-fn describe_groups_of_describe_groups_response<'a>(f: &mut Filler, version: i16) -> describe_groups::DescribeGroupsResponse<'a> {
+fn describe_groups_of_describe_groups_response<'a>(
+    f: &mut Filler,
+    version: i16,
+) -> describe_groups::DescribeGroupsResponse<'a> {
     describe_groups::DescribeGroupsResponse {
         throttle_time_ms: if version >= 1 { f.i32() } else { 0 },
         groups: f.array(|f| describe_groups_of_described_group(f, version)),
     }
 }
 
-fn describe_groups_of_described_group<'a>(f: &mut Filler, version: i16) -> describe_groups::DescribedGroup<'a> {
+fn describe_groups_of_described_group<'a>(
+    f: &mut Filler,
+    version: i16,
+) -> describe_groups::DescribedGroup<'a> {
     describe_groups::DescribedGroup {
         error_code: f.i16(),
         error_message: if version == 6 { f.option(true, Filler::str) } else { None },
@@ -684,7 +939,10 @@ fn describe_groups_of_described_group<'a>(f: &mut Filler, version: i16) -> descr
     }
 }
 
-fn describe_groups_of_described_group_member<'a>(f: &mut Filler, version: i16) -> describe_groups::DescribedGroupMember<'a> {
+fn describe_groups_of_described_group_member<'a>(
+    f: &mut Filler,
+    version: i16,
+) -> describe_groups::DescribedGroupMember<'a> {
     describe_groups::DescribedGroupMember {
         member_id: f.str(),
         group_instance_id: if version >= 4 { f.option(true, Filler::str) } else { None },
@@ -695,14 +953,20 @@ fn describe_groups_of_described_group_member<'a>(f: &mut Filler, version: i16) -
     }
 }
 
-fn list_groups_of_list_groups_request<'a>(f: &mut Filler, version: i16) -> list_groups::ListGroupsRequest<'a> {
+fn list_groups_of_list_groups_request<'a>(
+    f: &mut Filler,
+    version: i16,
+) -> list_groups::ListGroupsRequest<'a> {
     list_groups::ListGroupsRequest {
         states_filter: if version >= 4 { f.array(Filler::str) } else { Vec::new() },
         types_filter: if version == 5 { f.array(Filler::str) } else { Vec::new() },
     }
 }
 
-fn list_groups_of_list_groups_response<'a>(f: &mut Filler, version: i16) -> list_groups::ListGroupsResponse<'a> {
+fn list_groups_of_list_groups_response<'a>(
+    f: &mut Filler,
+    version: i16,
+) -> list_groups::ListGroupsResponse<'a> {
     list_groups::ListGroupsResponse {
         throttle_time_ms: if version >= 1 { f.i32() } else { 0 },
         error_code: f.i16(),
@@ -719,21 +983,31 @@ fn list_groups_of_listed_group<'a>(f: &mut Filler, version: i16) -> list_groups:
     }
 }
 
-fn api_versions_of_api_versions_request<'a>(f: &mut Filler, version: i16) -> api_versions::ApiVersionsRequest<'a> {
+fn api_versions_of_api_versions_request<'a>(
+    f: &mut Filler,
+    version: i16,
+) -> api_versions::ApiVersionsRequest<'a> {
     api_versions::ApiVersionsRequest {
         client_software_name: if version >= 3 { f.str() } else { "" },
         client_software_version: if version >= 3 { f.str() } else { "" },
     }
 }
 
-fn api_versions_of_api_versions_response<'a>(f: &mut Filler, version: i16) -> api_versions::ApiVersionsResponse<'a> {
+fn api_versions_of_api_versions_response<'a>(
+    f: &mut Filler,
+    version: i16,
+) -> api_versions::ApiVersionsResponse<'a> {
     api_versions::ApiVersionsResponse {
         error_code: f.i16(),
         api_keys: f.array(|f| api_versions_of_api_version(f, version)),
         throttle_time_ms: if version >= 1 { f.i32() } else { 0 },
-        supported_features: if version >= 3 { f.array(|f| api_versions_of_supported_feature_key(f, version)) } else { Vec::new() },
+        supported_features: if version >= 3 {
+            f.array(|f| api_versions_of_supported_feature_key(f, version))
+        } else { Vec::new() },
         finalized_features_epoch: if version >= 3 { f.i64() } else { -1 },
-        finalized_features: if version >= 3 { f.array(|f| api_versions_of_finalized_feature_key(f, version)) } else { Vec::new() },
+        finalized_features: if version >= 3 {
+            f.array(|f| api_versions_of_finalized_feature_key(f, version))
+        } else { Vec::new() },
         zk_migration_ready: if version >= 3 { f.bool() } else { false },
     }
 }
@@ -746,7 +1020,10 @@ fn api_versions_of_api_version(f: &mut Filler, _version: i16) -> api_versions::A
     }
 }
 
-fn api_versions_of_supported_feature_key<'a>(f: &mut Filler, _version: i16) -> api_versions::SupportedFeatureKey<'a> {
+fn api_versions_of_supported_feature_key<'a>(
+    f: &mut Filler,
+    _version: i16,
+) -> api_versions::SupportedFeatureKey<'a> {
     api_versions::SupportedFeatureKey {
         name: f.str(),
         min_version: f.i16(),
@@ -754,7 +1031,10 @@ fn api_versions_of_supported_feature_key<'a>(f: &mut Filler, _version: i16) -> a
     }
 }
 
-fn api_versions_of_finalized_feature_key<'a>(f: &mut Filler, _version: i16) -> api_versions::FinalizedFeatureKey<'a> {
+fn api_versions_of_finalized_feature_key<'a>(
+    f: &mut Filler,
+    _version: i16,
+) -> api_versions::FinalizedFeatureKey<'a> {
     api_versions::FinalizedFeatureKey {
         name: f.str(),
         max_version_level: f.i16(),
@@ -762,7 +1042,10 @@ fn api_versions_of_finalized_feature_key<'a>(f: &mut Filler, _version: i16) -> a
     }
 }
 
-fn create_topics_of_create_topics_request<'a>(f: &mut Filler, version: i16) -> create_topics::CreateTopicsRequest<'a> {
+fn create_topics_of_create_topics_request<'a>(
+    f: &mut Filler,
+    version: i16,
+) -> create_topics::CreateTopicsRequest<'a> {
     create_topics::CreateTopicsRequest {
         topics: f.array(|f| create_topics_of_creatable_topic(f, version)),
         timeout_ms: f.i32(),
@@ -770,14 +1053,20 @@ fn create_topics_of_create_topics_request<'a>(f: &mut Filler, version: i16) -> c
     }
 }
 
-fn create_topics_of_create_topics_response<'a>(f: &mut Filler, version: i16) -> create_topics::CreateTopicsResponse<'a> {
+fn create_topics_of_create_topics_response<'a>(
+    f: &mut Filler,
+    version: i16,
+) -> create_topics::CreateTopicsResponse<'a> {
     create_topics::CreateTopicsResponse {
         throttle_time_ms: if version >= 2 { f.i32() } else { 0 },
         topics: f.array(|f| create_topics_of_creatable_topic_result(f, version)),
     }
 }
 
-fn create_topics_of_creatable_topic<'a>(f: &mut Filler, version: i16) -> create_topics::CreatableTopic<'a> {
+fn create_topics_of_creatable_topic<'a>(
+    f: &mut Filler,
+    version: i16,
+) -> create_topics::CreatableTopic<'a> {
     create_topics::CreatableTopic {
         name: f.str(),
         num_partitions: f.i32(),
@@ -787,21 +1076,30 @@ fn create_topics_of_creatable_topic<'a>(f: &mut Filler, version: i16) -> create_
     }
 }
 
-fn create_topics_of_creatable_replica_assignment(f: &mut Filler, _version: i16) -> create_topics::CreatableReplicaAssignment {
+fn create_topics_of_creatable_replica_assignment(
+    f: &mut Filler,
+    _version: i16,
+) -> create_topics::CreatableReplicaAssignment {
     create_topics::CreatableReplicaAssignment {
         partition_index: f.i32(),
         broker_ids: f.array(Filler::i32),
     }
 }
 
-fn create_topics_of_creatable_topic_config<'a>(f: &mut Filler, _version: i16) -> create_topics::CreatableTopicConfig<'a> {
+fn create_topics_of_creatable_topic_config<'a>(
+    f: &mut Filler,
+    _version: i16,
+) -> create_topics::CreatableTopicConfig<'a> {
     create_topics::CreatableTopicConfig {
         name: f.str(),
         value: f.option(true, Filler::str),
     }
 }
 
-fn create_topics_of_creatable_topic_result<'a>(f: &mut Filler, version: i16) -> create_topics::CreatableTopicResult<'a> {
+fn create_topics_of_creatable_topic_result<'a>(
+    f: &mut Filler,
+    version: i16,
+) -> create_topics::CreatableTopicResult<'a> {
     create_topics::CreatableTopicResult {
         name: f.str(),
         topic_id: if version == 7 { f.uuid() } else { [0; 16] },
@@ -810,11 +1108,16 @@ fn create_topics_of_creatable_topic_result<'a>(f: &mut Filler, version: i16) -> 
         topic_config_error_code: if version >= 5 { f.i16() } else { 0 },
         num_partitions: if version >= 5 { f.i32() } else { -1 },
         replication_factor: if version >= 5 { f.i16() } else { -1 },
-        configs: if version >= 5 { f.option(true, |f| f.array(|f| create_topics_of_creatable_topic_configs(f, version))) } else { None },
+        configs: if version >= 5 {
+            f.option(true, |f| f.array(|f| create_topics_of_creatable_topic_configs(f, version)))
+        } else { None },
     }
 }
 
-fn create_topics_of_creatable_topic_configs<'a>(f: &mut Filler, _version: i16) -> create_topics::CreatableTopicConfigs<'a> {
+fn create_topics_of_creatable_topic_configs<'a>(
+    f: &mut Filler,
+    _version: i16,
+) -> create_topics::CreatableTopicConfigs<'a> {
     create_topics::CreatableTopicConfigs {
         name: f.str(),
         value: f.option(true, Filler::str),
@@ -824,29 +1127,43 @@ fn create_topics_of_creatable_topic_configs<'a>(f: &mut Filler, _version: i16) -
     }
 }
 
-fn delete_topics_of_delete_topics_request<'a>(f: &mut Filler, version: i16) -> delete_topics::DeleteTopicsRequest<'a> {
+fn delete_topics_of_delete_topics_request<'a>(
+    f: &mut Filler,
+    version: i16,
+) -> delete_topics::DeleteTopicsRequest<'a> {
     delete_topics::DeleteTopicsRequest {
-        topics: if version == 6 { f.array(|f| delete_topics_of_delete_topic_state(f, version)) } else { Vec::new() },
+        topics: if version == 6 {
+            f.array(|f| delete_topics_of_delete_topic_state(f, version))
+        } else { Vec::new() },
         topic_names: if version <= 5 { f.array(Filler::str) } else { Vec::new() },
         timeout_ms: f.i32(),
     }
 }
 
-fn delete_topics_of_delete_topics_response<'a>(f: &mut Filler, version: i16) -> delete_topics::DeleteTopicsResponse<'a> {
+fn delete_topics_of_delete_topics_response<'a>(
+    f: &mut Filler,
+    version: i16,
+) -> delete_topics::DeleteTopicsResponse<'a> {
     delete_topics::DeleteTopicsResponse {
         throttle_time_ms: if version >= 1 { f.i32() } else { 0 },
         responses: f.array(|f| delete_topics_of_deletable_topic_result(f, version)),
     }
 }
 
-fn delete_topics_of_delete_topic_state<'a>(f: &mut Filler, _version: i16) -> delete_topics::DeleteTopicState<'a> {
+fn delete_topics_of_delete_topic_state<'a>(
+    f: &mut Filler,
+    _version: i16,
+) -> delete_topics::DeleteTopicState<'a> {
     delete_topics::DeleteTopicState {
         name: f.option(true, Filler::str),
         topic_id: f.uuid(),
     }
 }
 
-fn delete_topics_of_deletable_topic_result<'a>(f: &mut Filler, version: i16) -> delete_topics::DeletableTopicResult<'a> {
+fn delete_topics_of_deletable_topic_result<'a>(
+    f: &mut Filler,
+    version: i16,
+) -> delete_topics::DeletableTopicResult<'a> {
     delete_topics::DeletableTopicResult {
         name: f.option(version == 6, Filler::str),
         topic_id: if version == 6 { f.uuid() } else { [0; 16] },
@@ -855,7 +1172,10 @@ fn delete_topics_of_deletable_topic_result<'a>(f: &mut Filler, version: i16) -> 
     }
 }
 
-fn init_producer_id_of_init_producer_id_request<'a>(f: &mut Filler, version: i16) -> init_producer_id::InitProducerIdRequest<'a> {
+fn init_producer_id_of_init_producer_id_request<'a>(
+    f: &mut Filler,
+    version: i16,
+) -> init_producer_id::InitProducerIdRequest<'a> {
     init_producer_id::InitProducerIdRequest {
         transactional_id: f.option(true, Filler::str),
         transaction_timeout_ms: f.i32(),
@@ -864,7 +1184,10 @@ fn init_producer_id_of_init_producer_id_request<'a>(f: &mut Filler, version: i16
     }
 }
 
-fn init_producer_id_of_init_producer_id_response(f: &mut Filler, _version: i16) -> init_producer_id::InitProducerIdResponse {
+fn init_producer_id_of_init_producer_id_response(
+    f: &mut Filler,
+    _version: i16,
+) -> init_producer_id::InitProducerIdResponse {
     init_producer_id::InitProducerIdResponse {
         throttle_time_ms: f.i32(),
         error_code: f.i16(),
@@ -873,28 +1196,40 @@ fn init_producer_id_of_init_producer_id_response(f: &mut Filler, _version: i16) 
     }
 }
 
-fn offset_for_leader_epoch_of_offset_for_leader_epoch_request<'a>(f: &mut Filler, version: i16) -> offset_for_leader_epoch::OffsetForLeaderEpochRequest<'a> {
+fn offset_for_leader_epoch_of_offset_for_leader_epoch_request<'a>(
+    f: &mut Filler,
+    version: i16,
+) -> offset_for_leader_epoch::OffsetForLeaderEpochRequest<'a> {
     offset_for_leader_epoch::OffsetForLeaderEpochRequest {
         replica_id: if version >= 3 { f.i32() } else { -2 },
         topics: f.array(|f| offset_for_leader_epoch_of_offset_for_leader_topic(f, version)),
     }
 }
 
-fn offset_for_leader_epoch_of_offset_for_leader_epoch_response<'a>(f: &mut Filler, version: i16) -> offset_for_leader_epoch::OffsetForLeaderEpochResponse<'a> {
+fn offset_for_leader_epoch_of_offset_for_leader_epoch_response<'a>(
+    f: &mut Filler,
+    version: i16,
+) -> offset_for_leader_epoch::OffsetForLeaderEpochResponse<'a> {
     offset_for_leader_epoch::OffsetForLeaderEpochResponse {
         throttle_time_ms: if version >= 2 { f.i32() } else { 0 },
         topics: f.array(|f| offset_for_leader_epoch_of_offset_for_leader_topic_result(f, version)),
     }
 }
 
-fn offset_for_leader_epoch_of_offset_for_leader_topic<'a>(f: &mut Filler, version: i16) -> offset_for_leader_epoch::OffsetForLeaderTopic<'a> {
+fn offset_for_leader_epoch_of_offset_for_leader_topic<'a>(
+    f: &mut Filler,
+    version: i16,
+) -> offset_for_leader_epoch::OffsetForLeaderTopic<'a> {
     offset_for_leader_epoch::OffsetForLeaderTopic {
         topic: f.str(),
         partitions: f.array(|f| offset_for_leader_epoch_of_offset_for_leader_partition(f, version)),
     }
 }
 
-fn offset_for_leader_epoch_of_offset_for_leader_partition(f: &mut Filler, version: i16) -> offset_for_leader_epoch::OffsetForLeaderPartition {
+fn offset_for_leader_epoch_of_offset_for_leader_partition(
+    f: &mut Filler,
+    version: i16,
+) -> offset_for_leader_epoch::OffsetForLeaderPartition {
     offset_for_leader_epoch::OffsetForLeaderPartition {
         partition: f.i32(),
         current_leader_epoch: if version >= 2 { f.i32() } else { -1 },
@@ -902,14 +1237,20 @@ fn offset_for_leader_epoch_of_offset_for_leader_partition(f: &mut Filler, versio
     }
 }
 
-fn offset_for_leader_epoch_of_offset_for_leader_topic_result<'a>(f: &mut Filler, version: i16) -> offset_for_leader_epoch::OffsetForLeaderTopicResult<'a> {
+fn offset_for_leader_epoch_of_offset_for_leader_topic_result<'a>(
+    f: &mut Filler,
+    version: i16,
+) -> offset_for_leader_epoch::OffsetForLeaderTopicResult<'a> {
     offset_for_leader_epoch::OffsetForLeaderTopicResult {
         topic: f.str(),
         partitions: f.array(|f| offset_for_leader_epoch_of_epoch_end_offset(f, version)),
     }
 }
 
-fn offset_for_leader_epoch_of_epoch_end_offset(f: &mut Filler, version: i16) -> offset_for_leader_epoch::EpochEndOffset {
+fn offset_for_leader_epoch_of_epoch_end_offset(
+    f: &mut Filler,
+    version: i16,
+) -> offset_for_leader_epoch::EpochEndOffset {
     offset_for_leader_epoch::EpochEndOffset {
         error_code: f.i16(),
         partition: f.i32(),
@@ -918,7 +1259,10 @@ fn offset_for_leader_epoch_of_epoch_end_offset(f: &mut Filler, version: i16) -> 
     }
 }
 
-fn describe_configs_of_describe_configs_request<'a>(f: &mut Filler, version: i16) -> describe_configs::DescribeConfigsRequest<'a> {
+fn describe_configs_of_describe_configs_request<'a>(
+    f: &mut Filler,
+    version: i16,
+) -> describe_configs::DescribeConfigsRequest<'a> {
     describe_configs::DescribeConfigsRequest {
         resources: f.array(|f| describe_configs_of_describe_configs_resource(f, version)),
         include_synonyms: if version >= 1 { f.bool() } else { false },
@@ -926,14 +1270,20 @@ fn describe_configs_of_describe_configs_request<'a>(f: &mut Filler, version: i16
     }
 }
 
-fn describe_configs_of_describe_configs_response<'a>(f: &mut Filler, version: i16) -> describe_configs::DescribeConfigsResponse<'a> {
+fn describe_configs_of_describe_configs_response<'a>(
+    f: &mut Filler,
+    version: i16,
+) -> describe_configs::DescribeConfigsResponse<'a> {
     describe_configs::DescribeConfigsResponse {
         throttle_time_ms: f.i32(),
         results: f.array(|f| describe_configs_of_describe_configs_result(f, version)),
     }
 }
 
-fn describe_configs_of_describe_configs_resource<'a>(f: &mut Filler, _version: i16) -> describe_configs::DescribeConfigsResource<'a> {
+fn describe_configs_of_describe_configs_resource<'a>(
+    f: &mut Filler,
+    _version: i16,
+) -> describe_configs::DescribeConfigsResource<'a> {
     describe_configs::DescribeConfigsResource {
         resource_type: f.i8(),
         resource_name: f.str(),
@@ -941,7 +1291,10 @@ fn describe_configs_of_describe_configs_resource<'a>(f: &mut Filler, _version: i
     }
 }
 
-fn describe_configs_of_describe_configs_result<'a>(f: &mut Filler, version: i16) -> describe_configs::DescribeConfigsResult<'a> {
+fn describe_configs_of_describe_configs_result<'a>(
+    f: &mut Filler,
+    version: i16,
+) -> describe_configs::DescribeConfigsResult<'a> {
     describe_configs::DescribeConfigsResult {
         error_code: f.i16(),
         error_message: f.option(true, Filler::str),
@@ -951,7 +1304,10 @@ fn describe_configs_of_describe_configs_result<'a>(f: &mut Filler, version: i16)
     }
 }
 
-fn describe_configs_of_describe_configs_resource_result<'a>(f: &mut Filler, version: i16) -> describe_configs::DescribeConfigsResourceResult<'a> {
+fn describe_configs_of_describe_configs_resource_result<'a>(
+    f: &mut Filler,
+    version: i16,
+) -> describe_configs::DescribeConfigsResourceResult<'a> {
     describe_configs::DescribeConfigsResourceResult {
         name: f.str(),
         value: f.option(true, Filler::str),
@@ -959,13 +1315,18 @@ fn describe_configs_of_describe_configs_resource_result<'a>(f: &mut Filler, vers
         is_default: if version == 0 { f.bool() } else { false },
         config_source: if version >= 1 { f.i8() } else { -1 },
         is_sensitive: f.bool(),
-        synonyms: if version >= 1 { f.array(|f| describe_configs_of_describe_configs_synonym(f, version)) } else { Vec::new() },
+        synonyms: if version >= 1 {
+            f.array(|f| describe_configs_of_describe_configs_synonym(f, version))
+        } else { Vec::new() },
         config_type: if version >= 3 { f.i8() } else { 0 },
         documentation: if version >= 3 { f.option(true, Filler::str) } else { None },
     }
 }
 
-fn describe_configs_of_describe_configs_synonym<'a>(f: &mut Filler, _version: i16) -> describe_configs::DescribeConfigsSynonym<'a> {
+fn describe_configs_of_describe_configs_synonym<'a>(
+    f: &mut Filler,
+    _version: i16,
+) -> describe_configs::DescribeConfigsSynonym<'a> {
     describe_configs::DescribeConfigsSynonym {
         name: f.str(),
         value: f.option(true, Filler::str),
@@ -973,7 +1334,10 @@ fn describe_configs_of_describe_configs_synonym<'a>(f: &mut Filler, _version: i1
     }
 }
 
-fn create_partitions_of_create_partitions_request<'a>(f: &mut Filler, version: i16) -> create_partitions::CreatePartitionsRequest<'a> {
+fn create_partitions_of_create_partitions_request<'a>(
+    f: &mut Filler,
+    version: i16,
+) -> create_partitions::CreatePartitionsRequest<'a> {
     create_partitions::CreatePartitionsRequest {
         topics: f.array(|f| create_partitions_of_create_partitions_topic(f, version)),
         timeout_ms: f.i32(),
@@ -981,28 +1345,43 @@ fn create_partitions_of_create_partitions_request<'a>(f: &mut Filler, version: i
     }
 }
 
-fn create_partitions_of_create_partitions_response<'a>(f: &mut Filler, version: i16) -> create_partitions::CreatePartitionsResponse<'a> {
+fn create_partitions_of_create_partitions_response<'a>(
+    f: &mut Filler,
+    version: i16,
+) -> create_partitions::CreatePartitionsResponse<'a> {
     create_partitions::CreatePartitionsResponse {
         throttle_time_ms: f.i32(),
         results: f.array(|f| create_partitions_of_create_partitions_topic_result(f, version)),
     }
 }
 
-fn create_partitions_of_create_partitions_topic<'a>(f: &mut Filler, version: i16) -> create_partitions::CreatePartitionsTopic<'a> {
+fn create_partitions_of_create_partitions_topic<'a>(
+    f: &mut Filler,
+    version: i16,
+) -> create_partitions::CreatePartitionsTopic<'a> {
     create_partitions::CreatePartitionsTopic {
         name: f.str(),
         count: f.i32(),
-        assignments: f.option(true, |f| f.array(|f| create_partitions_of_create_partitions_assignment(f, version))),
+        assignments: f.option(
+            true,
+            |f| f.array(|f| create_partitions_of_create_partitions_assignment(f, version)),
+        ),
     }
 }
 
-fn create_partitions_of_create_partitions_assignment(f: &mut Filler, _version: i16) -> create_partitions::CreatePartitionsAssignment {
+fn create_partitions_of_create_partitions_assignment(
+    f: &mut Filler,
+    _version: i16,
+) -> create_partitions::CreatePartitionsAssignment {
     create_partitions::CreatePartitionsAssignment {
         broker_ids: f.array(Filler::i32),
     }
 }
 
-fn create_partitions_of_create_partitions_topic_result<'a>(f: &mut Filler, _version: i16) -> create_partitions::CreatePartitionsTopicResult<'a> {
+fn create_partitions_of_create_partitions_topic_result<'a>(
+    f: &mut Filler,
+    _version: i16,
+) -> create_partitions::CreatePartitionsTopicResult<'a> {
     create_partitions::CreatePartitionsTopicResult {
         name: f.str(),
         error_code: f.i16(),
@@ -1010,21 +1389,32 @@ fn create_partitions_of_create_partitions_topic_result<'a>(f: &mut Filler, _vers
     }
 }
 
-fn incremental_alter_configs_of_incremental_alter_configs_request<'a>(f: &mut Filler, version: i16) -> incremental_alter_configs::IncrementalAlterConfigsRequest<'a> {
+fn incremental_alter_configs_of_incremental_alter_configs_request<'a>(
+    f: &mut Filler,
+    version: i16,
+) -> incremental_alter_configs::IncrementalAlterConfigsRequest<'a> {
     incremental_alter_configs::IncrementalAlterConfigsRequest {
         resources: f.array(|f| incremental_alter_configs_of_alter_configs_resource(f, version)),
         validate_only: f.bool(),
     }
 }
 
-fn incremental_alter_configs_of_incremental_alter_configs_response<'a>(f: &mut Filler, version: i16) -> incremental_alter_configs::IncrementalAlterConfigsResponse<'a> {
+fn incremental_alter_configs_of_incremental_alter_configs_response<'a>(
+    f: &mut Filler,
+    version: i16,
+) -> incremental_alter_configs::IncrementalAlterConfigsResponse<'a> {
     incremental_alter_configs::IncrementalAlterConfigsResponse {
         throttle_time_ms: f.i32(),
-        responses: f.array(|f| incremental_alter_configs_of_alter_configs_resource_response(f, version)),
+        responses: f.array(
+            |f| incremental_alter_configs_of_alter_configs_resource_response(f, version),
+        ),
     }
 }
 
-fn incremental_alter_configs_of_alter_configs_resource<'a>(f: &mut Filler, version: i16) -> incremental_alter_configs::AlterConfigsResource<'a> {
+fn incremental_alter_configs_of_alter_configs_resource<'a>(
+    f: &mut Filler,
+    version: i16,
+) -> incremental_alter_configs::AlterConfigsResource<'a> {
     incremental_alter_configs::AlterConfigsResource {
         resource_type: f.i8(),
         resource_name: f.str(),
@@ -1032,7 +1422,10 @@ fn incremental_alter_configs_of_alter_configs_resource<'a>(f: &mut Filler, versi
     }
 }
 
-fn incremental_alter_configs_of_alterable_config<'a>(f: &mut Filler, _version: i16) -> incremental_alter_configs::AlterableConfig<'a> {
+fn incremental_alter_configs_of_alterable_config<'a>(
+    f: &mut Filler,
+    _version: i16,
+) -> incremental_alter_configs::AlterableConfig<'a> {
     incremental_alter_configs::AlterableConfig {
         name: f.str(),
         config_operation: f.i8(),
@@ -1040,7 +1433,10 @@ fn incremental_alter_configs_of_alterable_config<'a>(f: &mut Filler, _version: i
     }
 }
 
-fn incremental_alter_configs_of_alter_configs_resource_response<'a>(f: &mut Filler, _version: i16) -> incremental_alter_configs::AlterConfigsResourceResponse<'a> {
+fn incremental_alter_configs_of_alter_configs_resource_response<'a>(
+    f: &mut Filler,
+    _version: i16,
+) -> incremental_alter_configs::AlterConfigsResourceResponse<'a> {
     incremental_alter_configs::AlterConfigsResourceResponse {
         error_code: f.i16(),
         error_message: f.option(true, Filler::str),
@@ -1049,7 +1445,10 @@ fn incremental_alter_configs_of_alter_configs_resource_response<'a>(f: &mut Fill
     }
 }
 
-fn describe_cluster_of_describe_cluster_request(f: &mut Filler, version: i16) -> describe_cluster::DescribeClusterRequest {
+fn describe_cluster_of_describe_cluster_request(
+    f: &mut Filler,
+    version: i16,
+) -> describe_cluster::DescribeClusterRequest {
     describe_cluster::DescribeClusterRequest {
         include_cluster_authorized_operations: f.bool(),
         endpoint_type: if version >= 1 { f.i8() } else { 1 },
@@ -1057,7 +1456,10 @@ fn describe_cluster_of_describe_cluster_request(f: &mut Filler, version: i16) ->
     }
 }
 
-fn describe_cluster_of_describe_cluster_response<'a>(f: &mut Filler, version: i16) -> describe_cluster::DescribeClusterResponse<'a> {
+fn describe_cluster_of_describe_cluster_response<'a>(
+    f: &mut Filler,
+    version: i16,
+) -> describe_cluster::DescribeClusterResponse<'a> {
     describe_cluster::DescribeClusterResponse {
         throttle_time_ms: f.i32(),
         error_code: f.i16(),
@@ -1070,7 +1472,10 @@ fn describe_cluster_of_describe_cluster_response<'a>(f: &mut Filler, version: i1
     }
 }
 
-fn describe_cluster_of_describe_cluster_broker<'a>(f: &mut Filler, version: i16) -> describe_cluster::DescribeClusterBroker<'a> {
+fn describe_cluster_of_describe_cluster_broker<'a>(
+    f: &mut Filler,
+    version: i16,
+) -> describe_cluster::DescribeClusterBroker<'a> {
     describe_cluster::DescribeClusterBroker {
         broker_id: f.i32(),
         host: f.str(),

@@ -4,4 +4,6 @@
 #[rustfmt::skip]
 mod fill;
 mod filler;
+mod golden;
+mod malformed;
 mod round_trip;
