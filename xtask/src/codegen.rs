@@ -21,6 +21,7 @@ use model::Api;
 
 const SCHEMA: &str = "crates/kafka/schema";
 const GENERATED: &str = "crates/kafka/src/generated";
+const GOLDEN: &str = "crates/kafka/tests/golden";
 const FILLER: &str = "crates/kafka/tests/codec/fill.rs";
 
 /// First lines of each generated file.
@@ -100,6 +101,28 @@ fn load(folder: &Path) -> anyhow::Result<Vec<Api>> {
         ensure!(pair[0].key != pair[1].key, "two schemas for key {}", pair[0].key);
     }
     Ok(apis)
+}
+
+/// The golden bytes of all requests or all responses, as inputs of the fuzz targets: key, version,
+/// body.
+pub fn golden_bodies(root: &Path, side: &str) -> anyhow::Result<Vec<Vec<u8>>> {
+    let mut inputs = Vec::new();
+    for api in load(&root.join(SCHEMA))? {
+        let path = root.join(GOLDEN).join(format!("{}.hex", api.module()));
+        let text = std::fs::read_to_string(&path).with_context(|| path.display().to_string())?;
+        for line in text.lines() {
+            let words: Vec<&str> = line.split(' ').collect();
+            let [what, version, _, hex] = words.as_slice() else { bail!("golden line {line:?}") };
+            if *what == side {
+                let mut input = vec![u8::try_from(api.key)?, version.parse()?];
+                for place in (0..hex.len()).step_by(2) {
+                    input.push(u8::from_str_radix(&hex[place..place + 2], 16)?);
+                }
+                inputs.push(input);
+            }
+        }
+    }
+    Ok(inputs)
 }
 
 /// Files that differ from what they should hold, or should not be there.
