@@ -35,7 +35,7 @@ fn a_wrong_byte_gives_an_error_or_a_message_that_survives_a_round_trip() {
         let mut bytes = golden.bytes.clone();
         for place in 0..bytes.len() {
             let right = bytes[place];
-            for wrong in [0x00, 0x01, 0x7f, 0x80, 0xff, right.wrapping_add(1)] {
+            for wrong in [0x00, 0x7f, 0xff, right.wrapping_add(1)] {
                 bytes[place] = wrong;
                 if let Ok(message) = Either::decode(&golden, &bytes) {
                     let again = message.encode(golden.version);
@@ -79,7 +79,8 @@ fn a_known_tag_of_a_later_version_is_skipped() {
 /// Decodes as a request of `key` and expects `error`.
 fn check(key: ApiKey, version: i16, bytes: &[u8], error: DecodeError) {
     let decoded = Request::decode(key, &mut Reader::new(bytes), version);
-    assert_eq!(decoded, Err(error), "{} v{version} {bytes:02x?}", key.name());
+    let start = &bytes[..bytes.len().min(32)];
+    assert_eq!(decoded, Err(error), "{} v{version} {start:02x?}", key.name());
 }
 
 #[test]
