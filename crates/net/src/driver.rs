@@ -26,8 +26,6 @@ use crate::outbox::Outbox;
 use crate::pool;
 use crate::random::SystemRandom;
 
-/// A peer that takes none of its bytes for this long is cut off.
-const STALL_MAX: Duration = Duration::from_secs(30);
 /// How long the last bytes of a closed connection may take to leave.
 const FLUSH_MAX: Duration = Duration::from_secs(5);
 /// How long, and for how many bytes, to listen after the last byte was sent: closing a socket
@@ -257,7 +255,7 @@ impl Driver {
     }
 
     fn check_end(&self, now: Now) -> Result<(), End> {
-        if self.behind && now.mono.since(self.moved) >= STALL_MAX {
+        if self.behind && now.mono.since(self.moved) >= self.shared.stall_max {
             self.shared.counters.stalled.add(1);
             return Err(End::Stalled);
         }
@@ -284,7 +282,7 @@ impl Driver {
     fn arm(&mut self, now: Now, cx: &mut Context<'_>) -> bool {
         let mut next = self.machine.deadline().unwrap_or(Instant::FAR).max(self.due_again);
         if self.behind {
-            next = next.min(self.moved + STALL_MAX);
+            next = next.min(self.moved + self.shared.stall_max);
         }
         next = next.min(self.shared.drain_until().unwrap_or(Instant::FAR));
         if self.timer.as_ref().is_some_and(|timer| timer.is_elapsed()) {

@@ -27,6 +27,8 @@ const BACKLOG: i32 = 1024;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// How often a draining listener looks whether all have left.
 const DRAIN_LOOK: Duration = Duration::from_millis(2);
+/// A peer that takes none of its bytes for this long is cut off.
+pub const STALL_MAX: Duration = Duration::from_secs(30);
 /// Ports tried when all addresses of a listener shall share a free one.
 const FREE_PORT_TRIES: usize = 16;
 
@@ -37,6 +39,7 @@ pub struct Shared {
     pub clock: Arc<dyn Clock>,
     pub counters: Arc<Counters>,
     pub advertise: Option<Arc<str>>,
+    pub stall_max: Duration,
     members: Mutex<Slab<Waker>>,
     /// Nanoseconds as in `Instant`; FAR = not draining.
     drain_until: AtomicU64,
@@ -74,6 +77,8 @@ pub struct Parts {
     pub gate: Arc<Gate>,
     /// HOST:PORT to advertise instead of the address that the client reached.
     pub advertise: Option<Arc<str>>,
+    /// A peer that takes none of its bytes for this long is cut off; `STALL_MAX` but for tests.
+    pub stall_max: Duration,
 }
 
 /// A running listener.
@@ -116,6 +121,7 @@ impl Listener {
             clock: parts.clock,
             counters: Arc::default(),
             advertise: parts.advertise,
+            stall_max: parts.stall_max,
             members: Mutex::default(),
             drain_until: AtomicU64::new(Instant::FAR.0),
         });
