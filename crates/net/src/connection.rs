@@ -1,5 +1,5 @@
 //! What a protocol over a byte stream is to the rest: a machine without a socket. The loop that
-//! drives it is in `listener`.
+//! drives it is in `driver`.
 
 use bytes::BytesMut;
 use sabir_broker::Broker;
@@ -54,10 +54,17 @@ pub trait Connection: Send {
         true
     }
 
-    /// Bytes of the frame it is in the middle of, if it knows: the loop makes room for them at
-    /// once instead of growing the buffer step by step. The protocol has checked its limit.
+    /// Bytes of the whole frame it is in the middle of, counted from the front of `input`, if it
+    /// knows: the loop makes room for them at once instead of growing the buffer step by step. The
+    /// protocol has checked its limit.
     fn expects(&self) -> usize {
         0
+    }
+
+    /// True if it owes the peer no answer that comes by itself; a long poll is none. A server that
+    /// stops waits for this before it closes the connection.
+    fn is_idle(&self) -> bool {
+        true
     }
 
     /// Called once when the peer is gone or the connection was closed.

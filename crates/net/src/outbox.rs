@@ -7,6 +7,10 @@ use bytes::{Buf, Bytes, BytesMut};
 
 /// Shared payloads up to this size are copied; a vectored write of many small pieces costs more.
 const COPY_MAX: usize = 1024;
+/// From here on, the connection reads no further requests.
+pub const FULL_BYTES: usize = 1024 * 1024;
+/// First size of the buffer for small things.
+const OPEN_BYTES: usize = 256;
 
 /// What a connection has to send. Shared payloads are not copied.
 #[derive(Debug, Default)]
@@ -26,8 +30,16 @@ impl Outbox {
         self.len() == 0
     }
 
+    /// True if so much is waiting that no further requests should be taken.
+    pub fn is_full(&self) -> bool {
+        self.len() >= FULL_BYTES
+    }
+
     /// The buffer to encode small things into.
     pub fn buffer(&mut self) -> &mut BytesMut {
+        if self.open.capacity() == 0 {
+            self.open.reserve(OPEN_BYTES);
+        }
         &mut self.open
     }
 
@@ -50,10 +62,21 @@ impl Outbox {
         }
     }
 
-    /// The next pieces for one vectored write, at most 64.
-    pub fn slices(&mut self) -> Vec<IoSlice<'_>> {
+    /// The next pieces for one vectored write; returns how many of `slices` were set.
+    pub fn fill<'a>(&'a mut self, slices: &mut [IoSlice<'a>]) -> usize {
         self.seal();
-        self.parts.iter().take(64).map(|part| IoSlice::new(part)).collect()
+        let count = self.parts.len().min(slices.len());
+        for (slice, part) in slices.iter_mut().zip(&self.parts) {
+            *slice = IoSlice::new(part);
+        }
+        count
+    }
+
+    /// Gives the memory of an empty outbox back.
+    pub fn release(&mut self) {
+        if self.is_empty() {
+            *self = Outbox::default();
+        }
     }
 
     /// Drops the first `sent` bytes.
@@ -85,7 +108,10 @@ mod tests {
         outbox.buffer().extend_from_slice(b"tail");
         let mut sent = Vec::new();
         while !outbox.is_empty() {
-            let first = outbox.slices()[0].to_vec();
+            let mut slices = [IoSlice::new(&[]); 2];
+            let filled = outbox.fill(&mut slices);
+            assert!((1..=2).contains(&filled), "{filled}");
+            let first = slices[0].to_vec();
             let step = first.len().min(700);
             sent.extend_from_slice(&first[..step]);
             outbox.advance(step);
