@@ -152,7 +152,7 @@ fn house(connections_max: usize, per_address: usize, stall_max: Duration) -> Hou
         Gate::new(GateSettings { connections_max, connections_per_address_max: per_address });
     let parts = Parts {
         name: "toy".into(),
-        broker: Arc::new(Broker {}),
+        broker: broker(),
         clock: Arc::new(SystemClock::start()),
         gate,
         advertise: None,
@@ -348,4 +348,12 @@ fn a_drain_cuts_who_does_not_finish() {
     let mut heard = String::new();
     stuck.read_to_string(&mut heard).unwrap();
     assert_eq!(heard, "");
+}
+
+/// A broker on a disk in memory.
+fn broker() -> Arc<Broker> {
+    let disk = sabir_storage::disk::sim::Handle(sabir_storage::disk::sim::SimDisk::new());
+    let mut random = sabir_broker::random::Seeded(1);
+    let settings = sabir_broker::Settings::default();
+    Broker::on_disk(Arc::new(disk), settings, &mut random, None).expect("opens")
 }
