@@ -2,6 +2,7 @@
 
 pub mod clock;
 pub mod error;
+pub mod group;
 pub mod random;
 
 pub use sabir_storage::ticket;
