@@ -271,7 +271,9 @@ impl Group {
                 GroupEffect::Offsets(_)
                 | GroupEffect::OffsetsRemoved(_)
                 | GroupEffect::TopicForgotten(_) => self.unticketed.1 = true,
-                GroupEffect::Created { .. } | GroupEffect::Deleted => self.unticketed = (true, true),
+                GroupEffect::Created { .. } | GroupEffect::Deleted => {
+                    self.unticketed = (true, true)
+                }
             }
         }
         std::mem::take(&mut self.effects)

@@ -1,6 +1,6 @@
 //! Who may commit, read and remove offsets, and when they end by themselves.
 
-use super::{Committed, Group, GroupEffect, GroupError, OffsetEntry, State, Text, TopicId};
+use super::{Committed, Group, GroupEffect, GroupError, OffsetEntry, State, Text, TopicId, timers};
 use crate::clock::{Now, WallMs};
 
 /// Offsets that a member, or a client outside any generation, wants kept.
@@ -52,10 +52,12 @@ impl Group {
             results.push(result);
         }
         if !entries.is_empty() {
-            self.commit_effect(GroupEffect::Offsets(entries));
             if self.state == State::Empty {
-                self.arm(now.mono);
+                let ends = entries.iter().map(|entry| self.retained_until(&entry.committed));
+                let first = ends.min().expect("there are entries");
+                self.arm(timers::at_wall(now, first));
             }
+            self.commit_effect(GroupEffect::Offsets(entries));
         }
         Ok(results)
     }

@@ -1,4 +1,4 @@
-//! What a group decided, as it stands in the log of effects; replaying them gives its durable state.
+//! What a group decided, as it stands in the log of effects. Replay gives the durable state.
 //!
 //! ```text
 //! effect      version u8 = 1 | kind u8 | body                           little-endian throughout

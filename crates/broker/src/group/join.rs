@@ -216,14 +216,7 @@ impl Group {
 
     /// The holder of an instance id has restarted: it gets a new id and keeps its assignment. Who
     /// still acts under the old id is fenced.
-    fn replace_static(
-        &mut self,
-        now: Now,
-        join: &Join<'_>,
-        before: &Text,
-        id: Text,
-        wait: WaitId,
-    ) {
+    fn replace_static(&mut self, now: Now, join: &Join<'_>, before: &Text, id: Text, wait: WaitId) {
         let leader_before = self.leader.clone();
         let led = leader_before.as_ref() == Some(before);
         let was_unsynced = self.unsynced.remove(before);

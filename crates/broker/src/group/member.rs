@@ -79,7 +79,7 @@ impl Member {
     }
 }
 
-/// Invariant: `instances`, `supported`, `joining` and `bytes` are what a walk over `map` would give.
+/// Invariant: `instances`, `supported`, `joining`, `bytes` are what a walk over `map` would give.
 #[derive(Default)]
 pub(super) struct Members {
     map: BTreeMap<Text, Member>,
@@ -127,10 +127,6 @@ impl Members {
     /// In the order of ids, so that it decides nothing by chance.
     pub fn iter(&self) -> impl Iterator<Item = &Member> {
         self.map.values()
-    }
-
-    pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut Member> {
-        self.map.values_mut()
     }
 
     pub fn insert(&mut self, member: Member) {

@@ -91,9 +91,10 @@ impl OffsetTable {
 
     pub fn iter(&self) -> impl Iterator<Item = (&TopicId, i32, &Committed)> {
         self.topics.iter().flat_map(|(topic, offsets)| {
-            offsets.partitions.iter().map(move |(partition, committed)| {
-                (topic, *partition, committed)
-            })
+            offsets
+                .partitions
+                .iter()
+                .map(move |(partition, committed)| (topic, *partition, committed))
         })
     }
 

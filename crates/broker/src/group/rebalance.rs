@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::{Group, GroupEffect, GroupError, State, Text, timers};
+use super::{Group, GroupEffect, GroupError, State, SyncReply, Text, timers};
 use crate::clock::Now;
 
 /// The first round of an empty group waits a little for more members.
@@ -142,22 +142,24 @@ impl Group {
 
     /// Answers everybody who waits for an assignment, with it or with an error.
     pub(super) fn answer_syncs(&mut self, now: Now, result: Result<(), GroupError>) {
-        let mut first_due = None;
-        for member in self.members.iter_mut() {
-            let Some(wait) = member.syncing.take() else { continue };
-            member.session_due = now.mono + timers::ms(member.record().session_timeout_ms);
-            first_due = first_due.into_iter().chain([member.session_due]).min();
-            let assignment = member.record().assignment.clone();
-            let reply = result.map(|()| super::SyncReply {
-                protocol_type: self.protocol_type.clone(),
-                protocol: self.protocol.clone(),
-                assignment,
-            });
-            self.syncs.answer(wait, reply);
+        let waiting = self.members.iter().filter(|member| member.syncing.is_some());
+        let ids: Vec<Text> = waiting.map(|member| member.record().id.clone()).collect();
+        for id in &ids {
+            self.answer_sync(now, id, result);
         }
-        if let Some(due) = first_due {
-            self.arm(due);
-        }
+    }
+
+    pub(super) fn answer_sync(&mut self, now: Now, id: &str, result: Result<(), GroupError>) {
+        let Some(member) = self.members.get_mut(id) else { return };
+        let Some(wait) = member.syncing.take() else { return };
+        let assignment = member.record().assignment.clone();
+        let reply = result.map(|()| SyncReply {
+            protocol_type: self.protocol_type.clone(),
+            protocol: self.protocol.clone(),
+            assignment,
+        });
+        self.syncs.answer(wait, reply);
+        self.renew(now, id);
     }
 
     fn answer_joins(&mut self, now: Now) {

@@ -59,7 +59,7 @@ impl Group {
             self.syncs.answer(before, Err(GroupError::RebalanceInProgress));
         }
         if self.state == State::Stable {
-            self.answer_syncs(now, Ok(()));
+            self.answer_sync(now, &id, Ok(()));
         } else if self.leader.as_ref() == Some(&id) {
             self.assign(now, sync.assignments);
         }

@@ -9,6 +9,12 @@ pub(super) fn ms(ms: u32) -> Duration {
     Duration::from_millis(u64::from(ms))
 }
 
+/// The moment at which the wall clock, if nobody moves it, shows that time; not before now.
+pub(super) fn at_wall(now: Now, wall: WallMs) -> Instant {
+    let left = u64::try_from(wall.saturating_sub(now.wall)).unwrap_or(0);
+    now.mono + Duration::from_millis(left)
+}
+
 impl Group {
     /// Does what is due and returns when to come again, if ever. Cheap when nothing is due.
     pub fn tick(&mut self, now: Now) -> Option<Instant> {
@@ -68,10 +74,7 @@ impl Group {
     }
 
     fn next_due(&self, now: Now, retention: Option<WallMs>) -> Instant {
-        let retention = retention.map(|wall| {
-            let left = u64::try_from(wall.saturating_sub(now.wall)).unwrap_or(0);
-            now.mono + Duration::from_millis(left)
-        });
+        let retention = retention.map(|wall| at_wall(now, wall));
         let members = self.members.iter().filter_map(|member| member.expires());
         let pending = self.pending.values().copied();
         let rounds = [self.join_due, self.sync_due, retention].into_iter().flatten();
