@@ -25,6 +25,7 @@ enum Op {
     Beat { who: usize },
     Leave { who: usize },
     Commit { who: usize, topic: u8, partition: i32 },
+    Remove { topic: u8, partition: i32 },
     Forget { topic: u8 },
     Gone { who: usize },
     Pass { ms: u64 },
@@ -45,6 +46,7 @@ fn op() -> impl Strategy<Value = Op> {
         1 => who.clone().prop_map(|who| Op::Leave { who }),
         3 => (who.clone(), 0..3u8, 0..200i32)
             .prop_map(|(who, topic, partition)| Op::Commit { who, topic, partition }),
+        3 => (0..3u8, 0..200i32).prop_map(|(topic, partition)| Op::Remove { topic, partition }),
         1 => (0..3u8).prop_map(|topic| Op::Forget { topic }),
         1 => who.prop_map(|who| Op::Gone { who }),
         5 => prop_oneof![0..5_000u64, 0..70_000u64].prop_map(|ms| Op::Pass { ms }),
@@ -136,6 +138,11 @@ impl World {
                 self.group.leave(self.now, &[leaving]);
             }
             Op::Commit { who, topic, partition } => self.commit(who, topic, partition),
+            Op::Remove { topic, partition } => {
+                let keys: Vec<_> = (partition..partition + 40).map(|p| ([topic; 16], p)).collect();
+                let reads = |_: &str, _: &[u8], _: &TopicId| Some(false);
+                self.group.remove_offsets(self.now, &keys, &reads).unwrap();
+            }
             Op::Forget { topic } => self.group.forget_topic(self.now, &[topic; 16]),
             Op::Gone { who } => {
                 let waker = self.clients[who].waker.clone();
@@ -199,8 +206,10 @@ impl World {
         if group.state() == State::Stable {
             assert!(group.members().eq(group.saved.members.iter()), "stable members are durable");
         }
-        let due = group.members.iter().filter_map(|m| m.expires()).min().unwrap_or(Instant::FAR);
-        assert!(group.wake_at <= due, "no deadline is forgotten");
+        let sessions = group.members.iter().filter_map(|m| m.expires());
+        let rounds = [group.join_due, group.sync_due].into_iter().flatten();
+        let due = sessions.chain(group.pending.values().copied()).chain(rounds).min();
+        assert!(group.wake_at <= due.unwrap_or(Instant::FAR), "no deadline is forgotten");
 
         for waker in self.group.take_wakes() {
             waker.wake();
@@ -247,7 +256,7 @@ impl World {
             instance_id: client.instance_id.as_deref(),
             client_id: "c",
             client_host: "h",
-            session_timeout_ms: 10_000,
+            session_timeout_ms: if protocols == 0 { 40_000 } else { 10_000 },
             rebalance_timeout_ms: 30_000,
             protocol_type: "t",
             protocols: lists[usize::from(protocols)],

@@ -377,6 +377,20 @@ fn members_leave_one_by_one() {
 }
 
 #[test]
+fn who_leaves_hears_what_it_waited_for_come_to_nothing() {
+    check_pair(
+        "a join => wait
+         b join => g3 range led by a; a: g3 range led by a a=r b=r
+         b sync => wait
+         b leave => Ok(()); b: UnknownMember",
+    );
+    check_pair(
+        "a join => wait
+         a leave => Ok(()); a: UnknownMember",
+    );
+}
+
+#[test]
 fn members_leave_in_a_batch_by_either_name() {
     let mut talk = Talk::new(at_once());
     play(&mut talk, STATICS);
@@ -408,6 +422,21 @@ fn a_static_member_keeps_its_place_when_it_restarts() {
          y join id=y1 => FencedInstance
          y leave id=y1 => Err(FencedInstance)
          x beat => Ok(())",
+    );
+}
+
+#[test]
+fn a_static_member_that_restarts_still_has_to_ask_for_its_assignment() {
+    check_statics(
+        "x join session=200000 => wait
+         y join session=200000 => g3 range led by x1; x: g3 range led by x1 x1!X=r y1!Y=r
+         x sync give=x1:1,y1:2 => has <1>
+         y join anew as=y2 session=200000 => g3 range led by x1
+         +59999
+         y beat => Ok(())
+         +1
+         y beat => Err(UnknownMember)
+         x beat => Err(RebalanceInProgress)",
     );
 }
 
