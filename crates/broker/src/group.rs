@@ -43,7 +43,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 pub use codec::DecodeError;
-pub use commit::{Commit, OffsetCommit};
+pub use commit::{Commit, OffsetCommit, Subscribed};
 pub use effect::{GroupEffect, Membership};
 pub use error::GroupError;
 pub use image::Rows;

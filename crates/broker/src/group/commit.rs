@@ -29,6 +29,10 @@ pub struct OffsetCommit<'a> {
     pub expire_ms: Option<WallMs>,
 }
 
+/// Reads what the core cannot: given the protocol type and a member's metadata, whether the member
+/// reads that topic; `None` if it cannot tell.
+pub type Subscribed<'a> = dyn Fn(&str, &[u8], &TopicId) -> Option<bool> + 'a;
+
 impl Group {
     /// Keeps offsets; the results are per partition, in the order given.
     ///
@@ -75,9 +79,6 @@ impl Group {
     /// Removes offsets at somebody's wish; the results are in the order given. An offset that is
     /// not there is removed without harm.
     ///
-    /// `subscribed` reads what the core cannot: given the protocol type and a member's metadata,
-    /// whether the member reads that topic; `None` if it cannot tell.
-    ///
     /// # Errors
     /// `NonEmptyGroup` for all together if some member's metadata tells nothing; `Dead`. For one
     /// offset `SubscribedToTopic` if a member reads its topic.
@@ -85,7 +86,7 @@ impl Group {
         &mut self,
         now: Now,
         keys: &[(TopicId, i32)],
-        subscribed: &dyn Fn(&str, &[u8], &TopicId) -> Option<bool>,
+        subscribed: &Subscribed<'_>,
     ) -> Result<Vec<Result<(), GroupError>>, GroupError> {
         if self.state == State::Dead {
             return Err(GroupError::Dead);
@@ -153,11 +154,7 @@ impl Group {
         committed.expire_ms.unwrap_or(until)
     }
 
-    fn is_subscribed(
-        &self,
-        topic: &TopicId,
-        subscribed: &dyn Fn(&str, &[u8], &TopicId) -> Option<bool>,
-    ) -> Option<bool> {
+    fn is_subscribed(&self, topic: &TopicId, subscribed: &Subscribed<'_>) -> Option<bool> {
         let kind = self.protocol_type.as_deref().unwrap_or("");
         let protocol = self.protocol.as_deref();
         let mut any = false;

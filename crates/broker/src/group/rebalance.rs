@@ -44,7 +44,8 @@ impl Group {
             let remaining_ms = self.members.rebalance_timeout_ms().saturating_sub(delay_ms);
             self.initial = Some(InitialDelay { remaining_ms, new_member: false });
             self.wait_for_members(now, delay_ms);
-        } else if self.all_joined() {
+        } else if self.all_joined() || self.members.is_empty() {
+            // Without members nobody has a time to be waited for, ids given out or not.
             self.complete_join(now);
         } else {
             self.wait_for_members(now, self.members.rebalance_timeout_ms());

@@ -391,6 +391,24 @@ fn who_leaves_hears_what_it_waited_for_come_to_nothing() {
 }
 
 #[test]
+fn the_last_member_leaves_while_an_id_is_given_out() {
+    check_pair(
+        "c join known => MemberIdRequired
+         a leave => Ok(())
+         b leave => Ok(())
+         state => Preparing g2 // the round waits for the id given out
+         c join => g3 range led by c c=r",
+    );
+    check(
+        "a join => g1 range led by a a=r
+         c join known => MemberIdRequired
+         a leave => Ok(())
+         state => Empty g2
+         c join => g3 range led by c c=r",
+    );
+}
+
+#[test]
 fn members_leave_in_a_batch_by_either_name() {
     let mut talk = Talk::new(at_once());
     play(&mut talk, STATICS);
