@@ -41,7 +41,8 @@ fn op() -> impl Strategy<Value = Op> {
         8 => (who.clone(), prop::bool::weighted(0.2), 0..4u8, any_bool(), any_bool()).prop_map(
             |(who, anew, protocols, known, skip)| Op::Join { who, anew, protocols, known, skip }
         ),
-        8 => (who.clone(), prop::bool::weighted(0.1)).prop_map(|(who, stale)| Op::Sync { who, stale }),
+        8 => (who.clone(), prop::bool::weighted(0.1))
+            .prop_map(|(who, stale)| Op::Sync { who, stale }),
         4 => who.clone().prop_map(|who| Op::Beat { who }),
         1 => who.clone().prop_map(|who| Op::Leave { who }),
         3 => (who.clone(), 0..3u8, 0..200i32)
@@ -65,6 +66,8 @@ struct Client {
     waker: Waker,
     join: Option<WaitId>,
     sync: Option<WaitId>,
+    /// Under which name it asked for its assignment; it may have got another id since.
+    synced_as: String,
 }
 
 struct World {
@@ -99,6 +102,7 @@ fn client(n: usize) -> Client {
         waker: Waker::new(move || flag.store(true, Ordering::Relaxed)),
         join: None,
         sync: None,
+        synced_as: String::new(),
     }
 }
 
@@ -327,6 +331,8 @@ impl World {
                 .map(|(_, value)| (value.split_once(':').unwrap().1.to_owned(), value.clone()));
             self.given.insert(client.generation, values.collect());
         }
+        let client = &mut self.clients[who];
+        client.synced_as = client.instance_id.as_ref().unwrap_or(&client.member_id).clone();
         self.synced(who, outcome);
     }
 
@@ -337,7 +343,7 @@ impl World {
             Outcome::Wait(wait) => client.sync = Some(wait),
             Outcome::Refused(_) => {}
             Outcome::Done(reply) => {
-                let own = client.instance_id.as_ref().unwrap_or(&client.member_id);
+                let own = &client.synced_as;
                 let generation = self.group.generation();
                 let given = self.given.get(&generation).expect("a leader has spoken");
                 let expected = given.get(own).cloned().unwrap_or_default();
@@ -410,7 +416,11 @@ proptest! {
     }
 
     #[test]
-    fn damaged_effects_are_refused_or_read(at in 0..400usize, bits in 1..=255u8, cut in 0..400usize) {
+    fn damaged_effects_are_refused_or_read(
+        at in 0..400usize,
+        bits in 1..=255u8,
+        cut in 0..400usize,
+    ) {
         for effect in samples() {
             let mut bytes = Vec::new();
             effect.encode(&mut bytes);
