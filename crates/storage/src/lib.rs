@@ -2,9 +2,15 @@
 //! knows no queue, no user and no wire format.
 
 pub mod aligned;
+pub mod blob;
+pub mod bundle;
 pub mod crc;
 pub mod disk;
+pub mod extent;
+pub mod index;
+pub mod segment;
 pub mod state;
+pub mod stretch;
 #[cfg(test)]
 mod test_disk;
 pub mod ticket;
