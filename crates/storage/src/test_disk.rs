@@ -1,7 +1,7 @@
 //! A disk in memory for this crate's tests: fails at a chosen operation, and forgets at a power cut
 //! what was not synced.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Error, ErrorKind, Result};
 use std::sync::Arc;
 
@@ -21,6 +21,8 @@ struct Node {
 struct World {
     names: BTreeMap<String, Arc<Mutex<Node>>>,
     kept_names: BTreeMap<String, Arc<Mutex<Node>>>,
+    dirs: BTreeSet<String>,
+    kept_dirs: BTreeSet<String>,
     /// Operations that may still succeed; from then on all fail. None: all succeed.
     budget: Option<u64>,
     operations: u64,
@@ -58,7 +60,10 @@ impl TestDisk {
     pub fn after_power_cut(&self, mut keep: impl FnMut() -> bool) -> TestDisk {
         let world = self.0.lock();
         let mut names = BTreeMap::new();
-        for (name, node) in &world.kept_names {
+        let kept = |name: &str| {
+            name.match_indices('/').all(|(end, _)| world.kept_dirs.contains(&name[..end]))
+        };
+        for (name, node) in world.kept_names.iter().filter(|(name, _)| kept(name)) {
             let node = node.lock();
             let mut data = node.synced.clone();
             for at in (0..node.data.len()).step_by(BLOCK) {
@@ -71,8 +76,7 @@ impl TestDisk {
             let node = Node { synced: data.clone(), data };
             names.insert(name.clone(), Arc::new(Mutex::new(node)));
         }
-        let kept_names = names.clone();
-        TestDisk(Arc::new(Mutex::new(World { names, kept_names, budget: None, operations: 0 })))
+        TestDisk::of(names)
     }
 
     /// A copy as a reader sees the files now.
@@ -83,8 +87,15 @@ impl TestDisk {
             let node = Node { synced: data.clone(), data };
             names.insert(name.clone(), Arc::new(Mutex::new(node)));
         }
-        let kept_names = names.clone();
-        TestDisk(Arc::new(Mutex::new(World { names, kept_names, budget: None, operations: 0 })))
+        TestDisk::of(names)
+    }
+
+    /// All of these are kept.
+    fn of(names: BTreeMap<String, Arc<Mutex<Node>>>) -> TestDisk {
+        let dirs = names.keys().flat_map(|name| with_parents(name)).collect::<BTreeSet<_>>();
+        let (kept_names, kept_dirs) = (names.clone(), dirs.clone());
+        let world = World { names, kept_names, dirs, kept_dirs, budget: None, operations: 0 };
+        TestDisk(Arc::new(Mutex::new(world)))
     }
 
     pub fn names(&self) -> Vec<String> {
@@ -98,6 +109,11 @@ impl TestDisk {
     pub fn edit(&self, name: &str, edit: impl FnOnce(&mut Vec<u8>)) {
         edit(&mut self.0.lock().names[name].lock().data);
     }
+}
+
+/// The directories of a path: all of it that stands before a slash.
+fn with_parents(path: &str) -> impl Iterator<Item = String> {
+    path.match_indices('/').map(|(end, _)| path[..end].to_owned())
 }
 
 impl Disk for TestDisk {
@@ -134,8 +150,11 @@ impl Disk for TestDisk {
         Ok(())
     }
 
-    fn create_dir(&self, _path: &str) -> Result<()> {
-        self.0.lock().step()
+    fn create_dir(&self, path: &str) -> Result<()> {
+        let mut world = self.0.lock();
+        world.step()?;
+        world.dirs.extend(with_parents(&format!("{path}/")));
+        Ok(())
     }
 
     fn list(&self, path: &str) -> Result<Vec<Entry>> {
@@ -158,7 +177,8 @@ impl Disk for TestDisk {
         let mut world = self.0.lock();
         world.step()?;
         let inside = |name: &str| name.rsplit_once('/').map_or("", |(dir, _)| dir) == path;
-        let World { names, kept_names, .. } = &mut *world;
+        let World { names, kept_names, dirs, kept_dirs, .. } = &mut *world;
+        kept_dirs.extend(dirs.iter().filter(|dir| inside(dir)).cloned());
         kept_names.retain(|name, _| !inside(name));
         let now = names.iter().filter(|(name, _)| inside(name));
         kept_names.extend(now.map(|(name, node)| (name.clone(), node.clone())));

@@ -55,6 +55,14 @@ struct Written {
     temporary: Option<String>,
 }
 
+/// What one put has still to sync.
+#[derive(Default)]
+struct Syncs {
+    dirs: BTreeSet<String>,
+    /// Directories that are kept once those are synced.
+    new: Vec<String>,
+}
+
 impl FsBlobs {
     /// Opens the store, removes what unfinished puts have left, and tells which blobs there are.
     pub fn open(disk: Arc<dyn Disk>, settings: Settings) -> Result<(FsBlobs, Vec<BlobMeta>)> {
@@ -72,28 +80,41 @@ impl FsBlobs {
         Ok((blobs, found.sorted()))
     }
 
-    /// Makes a directory and sees to it that it and its parents stay.
-    fn keep_dir(&self, dir: &str) -> Result<()> {
-        if self.kept_dirs.lock().contains(dir) {
-            return Ok(());
-        }
-        self.disk.create_dir(dir).map_err(|error| io(dir, error))?;
-        let ends = dir.match_indices('/').map(|(end, _)| end).chain([dir.len()]);
-        let mut parent = "";
-        for end in ends {
-            let this = &dir[..end];
-            if !self.kept_dirs.lock().contains(this) {
-                self.disk.sync_dir(parent).map_err(|error| io(parent, error))?;
-                self.kept_dirs.lock().insert(this.to_owned());
+    /// Makes a directory. Notes which are to be synced before a file in it counts as kept: itself,
+    /// and those above it that hold an entry of which that is not known.
+    fn make_dir(&self, dir: &str, syncs: &mut Syncs) -> Result<()> {
+        if syncs.dirs.insert(dir.to_owned()) {
+            self.disk.create_dir(dir).map_err(|error| io(dir, error))?;
+            let kept = self.kept_dirs.lock();
+            let mut parent = "";
+            for end in dir.match_indices('/').map(|(end, _)| end).chain([dir.len()]) {
+                if !kept.contains(&dir[..end]) {
+                    syncs.dirs.insert(parent.to_owned());
+                    syncs.new.push(dir[..end].to_owned());
+                }
+                parent = &dir[..end];
             }
-            parent = this;
         }
         Ok(())
     }
 
-    fn put_some(&self, blobs: &[Put], outcomes: &mut Vec<PutOutcome>) -> Result<()> {
+    /// Syncs each directory once, after all files of a put have their names.
+    fn sync_dirs(&self, syncs: Syncs) -> Result<()> {
+        for dir in &syncs.dirs {
+            self.disk.sync_dir(dir).map_err(|error| io(dir, error))?;
+        }
+        self.kept_dirs.lock().extend(syncs.new);
+        Ok(())
+    }
+
+    fn put_some(
+        &self,
+        blobs: &[Put],
+        outcomes: &mut Vec<PutOutcome>,
+        syncs: &mut Syncs,
+    ) -> Result<()> {
         let mut written = Vec::new();
-        let done = self.put_written(blobs, &mut written, outcomes);
+        let done = self.put_written(blobs, &mut written, outcomes, syncs);
         if done.is_err() {
             // Whatever stays is removed at the next start.
             for temporary in written.iter().filter_map(|written| written.temporary.as_ref()) {
@@ -108,6 +129,7 @@ impl FsBlobs {
         blobs: &[Put],
         written: &mut Vec<Written>,
         outcomes: &mut Vec<PutOutcome>,
+        syncs: &mut Syncs,
     ) -> Result<()> {
         for (at, Put { id, parts }) in blobs.iter().enumerate() {
             let path = id.path();
@@ -116,13 +138,14 @@ impl FsBlobs {
                     let same = self.is_same(&*file, parts).map_err(|error| io(&path, error))?;
                     if same {
                         // Whoever put it may not have come to the syncs.
+                        self.make_dir(&id.dir(), syncs)?;
                         written.push(Written { at, file, temporary: None });
                     }
                     let outcome = if same { PutOutcome::AlreadyMine } else { PutOutcome::Conflict };
                     outcomes.push(outcome);
                 }
                 Err(error) if error.kind() == ErrorKind::NotFound => {
-                    self.keep_dir(&id.dir())?;
+                    self.make_dir(&id.dir(), syncs)?;
                     let temporary = format!("{path}{TEMPORARY}");
                     let file = self.disk.open(&temporary, Mode::WriteDirect);
                     let file = file.map_err(|error| io(&temporary, error))?;
@@ -211,17 +234,12 @@ impl FsBlobs {
 impl BlobStore for FsBlobs {
     fn put_all(&self, blobs: &[Put]) -> Result<Vec<PutOutcome>> {
         let mut outcomes = Vec::with_capacity(blobs.len());
+        let mut syncs = Syncs::default();
         for some in blobs.chunks(OPEN_MAX) {
-            self.put_some(some, &mut outcomes)?;
+            self.put_some(some, &mut outcomes, &mut syncs)?;
         }
         assert_eq!(outcomes.len(), blobs.len());
-        let there = blobs.iter().zip(&outcomes);
-        let there = there.filter(|(_, outcome)| **outcome != PutOutcome::Conflict);
-        let dirs: BTreeSet<String> = there.map(|(put, _)| put.id.dir()).collect();
-        for dir in dirs {
-            self.keep_dir(&dir)?;
-            self.disk.sync_dir(&dir).map_err(|error| io(&dir, error))?;
-        }
+        self.sync_dirs(syncs)?;
         Ok(outcomes)
     }
 
