@@ -142,6 +142,10 @@ fn check_damaged(blobs: &MemBlobs, built: &Built, logs: &[Vec<BatchRef>], what: 
     let is_damage = |error: &BlobError| matches!(error, BlobError::Damaged { .. });
     let verified = verify(blobs, built.extents[0].blob);
     assert!(verified.as_ref().is_err_and(is_damage), "{what} is not seen: {verified:?}");
+    match read_footer(blobs, built.extents[0].blob) {
+        Ok(extents) => assert_eq!(extents, built.extents, "{what}: a wrong footer"),
+        Err(error) => assert!(is_damage(&error), "{what}: {error}"),
+    }
     for (extent, batches) in built.extents.iter().zip(logs) {
         let index = match read_index(blobs, extent) {
             Ok(index) => index,
