@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! page     level u8 | count u8 | log u64 | extents …
-//! extent   kind u8 (0 bundle, 1 segment) | shard u16 | rewrite u32 | number or base of the blob u64 |
+//! extent   kind u8 (0 bundle, 1 segment) | shard u16 | rewrite u32 | number or base u64 |
 //!          position u64 | len u64 | base u64 | next u64 | max timestamp i64
 //! ```
 //! All big-endian. The log of a segment is the log of the page.

@@ -3,7 +3,8 @@
 //! the place of batches is known here, not their content.
 //!
 //! ```text
-//! "SbIx" | level u16 | 0 u16 | log u64 | base u64 | next u64 | len u64 | max timestamp i64 | count u32 |
+//! "SbIx" | level u16 | 0 u16 | log u64 | base u64 | next u64 | len u64 |
+//!   max timestamp i64 | count u32 |
 //!   per region   base u64 | position u32 | max timestamp before it i64 | crc32c of its bytes u32
 //! | crc32c u32 of all before
 //! ```

@@ -106,7 +106,9 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
     #[test]
-    fn a_segment_gives_back_what_was_put(shape in shapes(), base in 0..1_000_000_u64, step in steps()) {
+    fn a_segment_gives_back_what_was_put(
+        shape in shapes(), base in 0..1_000_000_u64, step in steps()
+    ) {
         let batches = batches(base, &shape);
         let built = segment::build(3, 9, 2, &batches);
         let content: Vec<u8> = batches.iter().flat_map(|batch| batch.bytes.to_vec()).collect();
@@ -116,7 +118,8 @@ proptest! {
 
     #[test]
     fn a_bundle_gives_back_what_was_put(
-        shapes in prop::collection::btree_map(0..50_u64, (0..99_u64, shapes()), 1..6), step in steps()
+        shapes in prop::collection::btree_map(0..50_u64, (0..99_u64, shapes()), 1..6),
+        step in steps()
     ) {
         let logs: Vec<_> =
             shapes.iter().map(|(log, (base, shape))| (*log, batches(*base, shape))).collect();
