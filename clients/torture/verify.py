@@ -85,9 +85,12 @@ class Reading:
             if state[0] >= state[1]:
                 del self.left[place]
 
-    def run(self):
+    def assign(self):
         self.consumer.assign([TopicPartition(*place, state[0])
                               for place, state in self.left.items()])
+
+    def run(self):
+        self.assign()
         patience = self.options.patience
         while self.left:
             for message in self.consumer.consume(1000, 0.2):
@@ -129,7 +132,7 @@ class Reading:
             del self.left[topic, partition]
         else:
             state[0] = ceiling
-            self.consumer.seek(TopicPartition(topic, partition, ceiling))
+            self.assign()  # not a seek: the client has stopped a partition with an error
 
     def readable(self, topic, partition, offset):
         """Whether a fetch at this offset gives the record of this offset."""

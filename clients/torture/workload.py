@@ -4,7 +4,7 @@ Prints, each flushed before the next step:
 
     made TOPIC PARTITIONS             its creation was acknowledged
     try ID HASH                       before the record is handed to the producer
-    ack ID TOPIC PARTITION OFFSET     from the delivery report
+    ack ID TOPIC PARTITION OFFSET     from the delivery report; -1: the client was not told
     fail ID CODE NAME                 from the delivery report
     fatal PRODUCER NAME               an idempotent producer cannot go on
     read ID HASH TOPIC PARTITION OFFSET   from the tail consumer
@@ -97,8 +97,9 @@ class Source:
         if error:
             self.lines.put("fail", identity, error.code(), error.name())
         else:
+            offset = message.offset()  # none after a resend that the broker knew as a duplicate
             self.lines.put("ack", identity, message.topic(), message.partition(),
-                           message.offset())
+                           -1 if offset is None else offset)
 
 
 class Tail(threading.Thread):

@@ -137,6 +137,14 @@ impl Workload {
         Ok(String::from_utf8_lossy(&new[..whole]).into_owned())
     }
 
+    /// The whole lines that the next call of `lines` will give, too.
+    pub fn lines_ahead(&mut self) -> Result<String> {
+        let taken = self.taken;
+        let lines = self.lines(None);
+        self.taken = taken;
+        lines
+    }
+
     /// Ends it at once.
     pub fn kill(&mut self) -> Result<()> {
         self.job.kill()

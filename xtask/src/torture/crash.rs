@@ -60,6 +60,9 @@ pub struct Plan {
     pub keep: bool,
     /// Seconds between the first reply and the crash.
     pub window: (f64, f64),
+    /// Sync the disk after the first reply, so that only later records are at risk: for brokers
+    /// that do not survive a power cut before their files came down by themselves.
+    pub settle: bool,
 }
 
 /// One broker, its disk, its clients and its history.
@@ -212,6 +215,9 @@ impl Lane {
             cycle.violations.push(Violation::new(Rule::Stuck, about));
             return Ok(());
         }
+        if self.plan.settle {
+            self.disk.sync()?;
+        }
         self.sleep(self.plan.window.0, self.plan.window.1);
         if self.has_died(&mut workload, cycle)? {
             return Ok(());
@@ -249,7 +255,7 @@ impl Lane {
         self.history = History::default();
         self.runs = 0;
         self.disk.fresh()?;
-        if self.lots.chance(FIRST_START_HIT) {
+        if self.lots.chance(FIRST_START_HIT) && !self.plan.settle {
             self.broker = Some(self.berth.start(&self.disk.data())?);
             self.sleep(0.0, 0.4);
             self.crash(cycle)?;

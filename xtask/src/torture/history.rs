@@ -33,10 +33,12 @@ pub enum Rule {
     Stuck,
     /// The broker does not start, or starts too slowly, or what it has cannot be read.
     NoRestart,
+    /// A planted bug was not found.
+    Unfound,
 }
 
 impl Rule {
-    pub const ALL: [Rule; 12] = [
+    pub const ALL: [Rule; 13] = [
         Rule::Lost,
         Rule::Phantom,
         Rule::Damaged,
@@ -49,6 +51,7 @@ impl Rule {
         Rule::TopicLost,
         Rule::Stuck,
         Rule::NoRestart,
+        Rule::Unfound,
     ];
 
     pub fn name(self) -> &'static str {
@@ -65,6 +68,7 @@ impl Rule {
             Rule::TopicLost => "topic lost",
             Rule::Stuck => "client stuck",
             Rule::NoRestart => "not restarted",
+            Rule::Unfound => "planted bug not found",
         }
     }
 }

@@ -69,6 +69,9 @@ pub struct Options {
     /// Another broker, as a command line with {data} and {port}
     #[arg(long, hide = true)]
     pub start: Option<String>,
+    /// Sync the disk once after the first reply of each cycle, for other brokers
+    #[arg(long, hide = true)]
+    pub settle: bool,
     /// Further arguments of `sabir serve`, split at spaces
     #[arg(long, hide = true, default_value = "", allow_hyphen_values = true)]
     pub serve: String,
