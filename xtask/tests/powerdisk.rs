@@ -1,4 +1,4 @@
-//! The cached disk against the smallest servers there are: one that writes directly and acknowledges
+//! The cached disk under the smallest servers there are: one that writes directly and acknowledges
 //! without a sync must lose records in power cuts, one that syncs must lose none. Needs root,
 //! /dev/fuse and the programs that make a file system; without them it says so and runs nothing.
 

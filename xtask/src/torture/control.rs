@@ -1,6 +1,6 @@
-//! The controls before a power run: a cut must keep what was synced and lose what was not, whichever
-//! way it was written; a cut that lets a part survive may keep only a part of it. Without them a
-//! run that finds no loss says nothing.
+//! The controls before a power run: a cut must keep what was synced and lose what was not, however
+//! it was written; a cut that lets a part survive may keep only a part of it. Without them a run
+//! that finds no loss says nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File, OpenOptions};

@@ -58,11 +58,14 @@ fn a_good_history_passes() {
     assert_eq!(rules(WORKLOAD, READING), []);
 }
 
-/// Each replaces lines of what was read back; the rules that must be flagged.
+/// What is changed in what was read back: its name, texts with what stands in their place, and the
+/// rules that must be flagged.
+type Mutation = (&'static str, &'static [(&'static str, &'static str)], &'static [Rule]);
+
 #[test]
 fn every_mutation_of_the_reading_is_flagged() {
     use Rule::*;
-    let cases: &[(&str, &[(&str, &str)], &[Rule])] = &[
+    let cases: &[Mutation] = &[
         (
             "drop the last record of a log, nobody read it",
             &[
