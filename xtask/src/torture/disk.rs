@@ -289,3 +289,23 @@ impl Drop for Scratch {
         let _ = fs::remove_dir_all(&self.0);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fresh_folder_is_empty_and_scratch_goes_with_its_owner() {
+        let scratch = Scratch::new().expect("shared memory, or a temporary folder");
+        let folder = scratch.folder("lane").expect("a folder in it");
+        let mut disk = Disk::new(Backing::Folder, 1, &folder).expect("a folder needs no root");
+        for _ in 0..2 {
+            disk.fresh().expect("no file system is made");
+            assert_eq!(fs::read_dir(disk.data()).expect("it was made").count(), 0);
+            fs::write(disk.data().join("record"), "1").expect("room for a byte");
+        }
+        drop(disk);
+        drop(scratch);
+        assert!(!folder.exists());
+    }
+}
