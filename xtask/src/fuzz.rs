@@ -1,6 +1,6 @@
 //! `cargo xtask fuzz [--seconds N] [TARGET]`: builds the targets listed in `fuzz/Cargo.toml` with
-//! libFuzzer's instrumentation on stable Rust, runs each for its share of N seconds, and fails on the
-//! first kind of finding: a crash, a failed assertion, a hang, or too much memory.
+//! libFuzzer's instrumentation on stable Rust, runs each for its share of N seconds, and fails on
+//! any finding: a crash, a failed assertion, a hang, or too much memory.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -207,7 +207,8 @@ fn write_seeds(root: &Path, target: &str, corpus: &Path) -> anyhow::Result<()> {
 mod tests {
     #[test]
     fn targets_are_the_names_of_the_binaries() {
-        let manifest = "# the [[bin]] list\n[package]\nname = \"x\"\n[[bin]]\nname = \"a\"\npath = \"b\"\n\n\
+        let manifest = "# the [[bin]] list\n[package]\nname = \"x\"\n\
+                        [[bin]]\nname = \"a\"\npath = \"b\"\n\n\
                         [[bin]]\npath = \"d\"\nname = \"c\"\n";
         assert_eq!(super::targets(manifest), ["a", "c"]);
     }

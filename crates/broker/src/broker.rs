@@ -67,6 +67,8 @@ pub struct Broker {
     pub(crate) wal: Arc<dyn Wal>,
     pub(crate) ident: Ident,
     pub(crate) settings: Settings,
+    /// Rises at every opening.
+    pub(crate) epoch: i32,
     /// Held while something is declared, altered or deleted; taken before any shard's lock.
     pub(crate) declaring: Mutex<()>,
     _lock: Option<DirLock>,
@@ -84,12 +86,14 @@ impl Broker {
         Broker::on_disk(disk, settings, random, Some(lock))
     }
 
-    fn on_disk(
+    /// Opens the broker that lies on `disk`; nobody else may use it meanwhile.
+    pub fn on_disk(
         disk: Arc<dyn Disk>,
         settings: Settings,
         random: &mut dyn Random,
         lock: Option<DirLock>,
     ) -> Result<Arc<Broker>, OpenError> {
+        disk.create_dir("wal")?;
         let ident = Ident::open(&*disk, || Ident {
             cluster: random.uuid(),
             shards: SHARDS,
@@ -125,6 +129,7 @@ impl Broker {
             wal,
             ident,
             settings,
+            epoch,
             declaring: Mutex::new(()),
             _lock: lock,
         }))
@@ -213,7 +218,13 @@ fn refused(frame: FrameNo, what: &str) -> ReplayError {
 }
 
 /// Makes a topic known as its row says, which lies in frame `born`: new partitions get their logs.
-pub(crate) fn enter(core: &Core, catalog: &Catalog, defaults: &Effective, row: &Row) -> Arc<Topic> {
+pub(crate) fn enter(
+    core: &Core,
+    catalog: &Catalog,
+    defaults: &Effective,
+    row: &Row,
+    born: FrameNo,
+) -> Arc<Topic> {
     let before = catalog.topic_by_uuid(&row.uuid);
     let effective = defaults.with(&row.policy);
     let known = before.as_ref().map_or(&[][..], |topic| &topic.partitions);

@@ -19,7 +19,7 @@ use crate::name;
 use crate::policy::{Action, Identity, Resource};
 use crate::random::Random;
 use crate::shard::{AppendOp, Placed};
-use crate::topic::{NamespaceId, Policy, Row, Topic};
+use crate::topic::{NamespaceId, Partition, Policy, Row, Topic};
 
 /// What one client did.
 #[derive(Debug, Default)]
@@ -133,21 +133,32 @@ impl Caller {
         Err(Error::throttled(Ticket::new(Class::Os, next)))
     }
 
-    /// Reads whole batches of a partition from the one that contains `from`.
+    /// Reads whole batches of a partition from the one that contains `from`, at most `max_bytes`;
+    /// with `always_one` the first one in any case.
     pub fn fetch(
         &self,
-        topic: &Topic,
-        partition: usize,
+        partition: &Partition,
         from: Offset,
         max_bytes: usize,
+        always_one: bool,
     ) -> Fetched {
-        let view = &topic.partitions[partition].view;
-        let read = view.read(from, max_bytes);
+        let view = &partition.view;
+        let read = view.read(from, max_bytes, always_one);
         if let Read::Batches(batches) = &read {
             let bytes: usize = batches.iter().map(Bytes::len).sum();
             self.counters.bytes_out.fetch_add(bytes as u64, Ordering::Relaxed);
         }
         Fetched { read, start: view.start(), end: view.visible() }
+    }
+
+    /// Under which opening of the broker appends happen now.
+    pub fn epoch(&self) -> i32 {
+        self.broker.epoch
+    }
+
+    /// Where the log ended when `epoch`, or the largest known one below it, was the last to append.
+    pub fn epoch_end(&self, partition: &Partition, epoch: i32) -> Option<(i32, Offset)> {
+        self.broker.core.lock(partition.shard).logs.get(&partition.log)?.epoch_end(epoch)
     }
 
     pub fn topic(&self, name: &str) -> Option<Arc<Topic>> {

@@ -7,6 +7,7 @@ pub mod connection;
 pub mod counters;
 mod driver;
 pub mod gate;
+pub mod http;
 pub mod listener;
 pub mod outbox;
 mod pool;

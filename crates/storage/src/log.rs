@@ -42,7 +42,8 @@ pub struct TailBatch {
 /// What a read found.
 #[derive(Debug, PartialEq)]
 pub enum Read {
-    /// Whole batches in offset order, the first of which contains the offset asked for.
+    /// Whole batches in offset order, the first of which contains the offset asked for. Empty if
+    /// there are some and none fits.
     Batches(Vec<Bytes>),
     /// Nothing visible there yet: the offset is the end.
     AtEnd,
@@ -120,8 +121,9 @@ impl LogView {
         self.watchers.lock().retain(|known| !known.same(waker));
     }
 
-    /// Whole batches from the one that contains `from`, at most `max_bytes`, but always one.
-    pub fn read(&self, from: Offset, max_bytes: usize) -> Read {
+    /// Whole batches from the one that contains `from`, at most `max_bytes`; with `always_one` the
+    /// first one in any case.
+    pub fn read(&self, from: Offset, max_bytes: usize, always_one: bool) -> Read {
         let visible = self.visible();
         if from < self.start() || from > visible {
             return Read::OutOfRange;
@@ -134,8 +136,8 @@ impl LogView {
         let mut found = Vec::new();
         let mut room = max_bytes;
         for batch in tail.range(first..).take_while(|batch| batch.next <= visible) {
-            if batch.bytes.len() > room && !found.is_empty() {
-                break;
+            if batch.bytes.len() > room && !(always_one && found.is_empty()) {
+                return Read::Batches(found);
             }
             room = room.saturating_sub(batch.bytes.len());
             found.push(batch.bytes.clone());

@@ -123,8 +123,8 @@ fn tags(api: &Api, one: &Struct, out: &mut String) {
     }
     let _ = write!(
         out,
-        "{step}                _ => r.skip_rest(),\n{step}            }}\n{step}            Ok(())\n\
-         {step}        }})?;\n{close}"
+        "{step}                _ => r.skip_rest(),\n{step}            }}\n\
+         {step}            Ok(())\n{step}        }})?;\n{close}"
     );
 }
 

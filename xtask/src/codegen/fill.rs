@@ -10,7 +10,8 @@ use super::{HEAD, message, names};
 pub fn file(apis: &[Api]) -> String {
     let mut out = format!(
         "//! Fills every message of every version with values.\n{HEAD}\n\
-         use sabir_kafka::api::ApiKey;\nuse sabir_kafka::generated::message::{{Request, Response}};\n\
+         use sabir_kafka::api::ApiKey;\n\
+         use sabir_kafka::generated::message::{{Request, Response}};\n\
          use sabir_kafka::generated::*;\n\nuse crate::filler::Filler;\n"
     );
     for what in ["Request", "Response"] {

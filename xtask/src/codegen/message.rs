@@ -18,7 +18,7 @@ pub fn file(api: &Api) -> String {
         uses.push("Part");
     }
     uses.push("Reader");
-    if body.contains("Records") {
+    if body.contains("Records<") || body.contains("Records::") {
         uses.push("Records");
     }
     uses.push("Writer");

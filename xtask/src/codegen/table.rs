@@ -99,7 +99,8 @@ fn enumeration(apis: &[Api], side: Side, name: &str, out: &mut String) {
     let _ = write!(
         out,
         "}}\n\nimpl<'a> {name}<'a> {{\n    /// Decodes the {what} of one API.\n    \
-         pub fn decode(\n        key: ApiKey,\n        reader: &mut Reader<'a>,\n        version: i16,\n    \
+         pub fn decode(\n        key: ApiKey,\n        reader: &mut Reader<'a>,\n        \
+         version: i16,\n    \
          ) -> Result<Self, DecodeError> {{\n        Ok(match key {{\n"
     );
     for api in apis {

@@ -1,5 +1,5 @@
-//! Breaks generated lines that are too long at their brackets, as rustfmt would; generated files are
-//! kept from rustfmt, so that they do not depend on its version.
+//! Breaks generated lines that are too long at their brackets, as rustfmt would; generated files
+//! are kept from rustfmt, so that they do not depend on its version.
 
 const COLUMNS: usize = 100;
 
@@ -32,8 +32,8 @@ fn wrap_line(line: &str, out: &mut String) {
     wrap_line(&format!("{indent}{}", &line[close..]), out);
 }
 
-/// Where to break: the first outer bracket with something in it, a block rather than a call, and the
-/// bracket that closes it.
+/// Where to break: the first outer bracket with something in it, a block rather than a call, and
+/// the bracket that closes it.
 fn outer_group(line: &str) -> Option<(usize, usize)> {
     let mut opened = Vec::new();
     let mut groups: Vec<(usize, usize)> = Vec::new();

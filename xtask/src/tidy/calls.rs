@@ -5,7 +5,8 @@ use super::crates::{LIBRARIES, PROTOCOLS};
 use super::source::{Source, line_of, words};
 
 /// Files that may hold `unsafe`; everything else goes without.
-const UNSAFE_FILES: &[&str] = &["crates/storage/src/aligned.rs", "xtask/src/torture/sys.rs"];
+const UNSAFE_FILES: &[&str] =
+    &["crates/storage/src/aligned.rs", "fuzz/src/lib.rs", "xtask/src/torture/sys.rs"];
 
 /// Where a rule holds.
 #[derive(Clone, Copy)]

@@ -25,7 +25,7 @@ impl<'a> RequestHeader<'a> {
         let api_key = reader.i16()?;
         let api_version = reader.i16()?;
         let correlation_id = reader.i32()?;
-        // The client id keeps its two-byte length in v2, so that an old broker can read it (KIP-482).
+        // The client id keeps its two-byte length in v2: any broker can read it (KIP-482).
         let client_id = if header_version >= 1 { reader.string_opt(false, true)? } else { None };
         if header_version >= 2 {
             reader.skip_tags()?;
