@@ -249,7 +249,7 @@ impl Run<'_> {
     fn selftest(&self) -> Result<Tally> {
         let binary = match &self.options.binary {
             Some(binary) => binary.canonicalize().context("no such binary")?,
-            None => client::build(Some("planted-bugs"))?,
+            None => client::build(Some("sabir-storage/planted-bugs"))?,
         };
         let env = vec![("SABIR_BUG_SKIP_FSYNC".to_owned(), "1".to_owned())];
         let launch = Launch::Sabir { binary, arguments: self.arguments(), env };

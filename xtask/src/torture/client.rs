@@ -178,7 +178,8 @@ pub fn build(features: Option<&str>) -> Result<PathBuf> {
     words.extend(["build", "--release", "--quiet", "--package", "sabir-server"].map(Into::into));
     if let Some(features) = features {
         target = root().join(".cache/torture-target");
-        words.extend(["--features", features].map(Into::into));
+        // The storage is named too, so that its features can be chosen from here.
+        words.extend(["--package", "sabir-storage", "--features", features].map(Into::into));
     }
     words.extend(["--target-dir".into(), target.clone().into(), "--manifest-path".into()]);
     words.push(root().join("Cargo.toml").into());
