@@ -3,7 +3,6 @@
 
 pub mod engine;
 pub mod kafka;
-mod latency;
 mod options;
 pub mod report;
 

@@ -14,7 +14,7 @@ use anyhow::{Context, Result, bail, ensure};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::time::{ClockId, clock_gettime};
 
-use super::latency::Latencies;
+use crate::latency::Latencies;
 
 /// Requests in one write, and the bytes from which on no further one is added.
 const REQUESTS_PER_WRITE: u64 = 500;

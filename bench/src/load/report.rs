@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use super::Sample;
 use super::engine::Meter;
-use super::latency::{Latencies, Latency, Shared, Summary};
 use super::options::Common;
+use crate::latency::{Latencies, Latency, Shared, Summary};
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Report {
