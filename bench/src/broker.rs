@@ -17,8 +17,9 @@ use crate::process::{Memory, memory};
 
 const READY_WITHIN: Duration = Duration::from_secs(120);
 const STOPPED_WITHIN: Duration = Duration::from_secs(30);
-/// How often a starting broker is looked at.
+/// How often one looks for the ready file of a starting broker, and how often one asks it.
 const LOOK_EVERY: Duration = Duration::from_micros(200);
+const ASK_EVERY: Duration = Duration::from_millis(2);
 
 /// What a broker prints goes to this file of its directory.
 const LOG: &str = "log";
@@ -81,7 +82,7 @@ impl Product {
                 let what = if ended.is_some() { "has ended" } else { "does not become ready" };
                 bail!("{} {what}:\n{}", self.name(), last_words(dir));
             }
-            thread::sleep(LOOK_EVERY);
+            thread::sleep(if port.is_some() { ASK_EVERY } else { LOOK_EVERY });
         }
     }
 

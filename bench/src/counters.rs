@@ -11,10 +11,12 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use rustix::process::{Pid, Signal, kill_process};
 
-const EVENTS: [&str; 6] = [
+const EVENTS: [&str; 8] = [
     "raw_syscalls:sys_enter",
     "syscalls:sys_enter_fdatasync",
     "syscalls:sys_enter_fsync",
+    "syscalls:sys_enter_pwrite64",
+    "syscalls:sys_enter_pwritev",
     "syscalls:sys_enter_pwritev2",
     "page-faults",
     "context-switches",
@@ -27,8 +29,8 @@ pub struct Counts {
     pub syscalls: u64,
     /// `fdatasync` and `fsync`.
     pub syncs: u64,
-    /// `pwritev2`, which may be durable by itself (`RWF_DSYNC`).
-    pub pwritev2: u64,
+    /// `pwrite64`, `pwritev` and `pwritev2`, which may be durable by themselves (`O_DSYNC`).
+    pub file_writes: u64,
     pub page_faults: Option<u64>,
     pub context_switches: Option<u64>,
 }
@@ -88,9 +90,9 @@ fn perf_counts(text: &str) -> Counts {
         tool: "perf",
         syscalls: sum(&EVENTS[..1]),
         syncs: sum(&EVENTS[1..3]),
-        pwritev2: sum(&EVENTS[3..4]),
-        page_faults: count(EVENTS[4]),
-        context_switches: count(EVENTS[5]),
+        file_writes: sum(&EVENTS[3..6]),
+        page_faults: count(EVENTS[6]),
+        context_switches: count(EVENTS[7]),
     }
 }
 
@@ -138,7 +140,7 @@ fn strace_counts(text: &str) -> Counts {
         tool: "strace",
         syscalls: calls("total"),
         syncs: calls("fdatasync") + calls("fsync"),
-        pwritev2: calls("pwritev2"),
+        file_writes: calls("pwrite64") + calls("pwritev") + calls("pwritev2"),
         page_faults: None,
         context_switches: None,
     }
@@ -154,12 +156,13 @@ mod tests {
                     12,,syscalls:sys_enter_fdatasync,1000,100.00,,\n\
                     3,,syscalls:sys_enter_fsync,1000,100.00,,\n\
                     <not supported>,,syscalls:sys_enter_pwritev2,0,100.00,,\n\
+                    5,,syscalls:sys_enter_pwrite64,1000,100.00,,\n\
                     77,,page-faults,1000,100.00,0.1,K/sec\n";
         let counts = Counts {
             tool: "perf",
             syscalls: 8032,
             syncs: 15,
-            pwritev2: 0,
+            file_writes: 5,
             page_faults: Some(77),
             context_switches: None,
         };
@@ -175,6 +178,6 @@ mod tests {
                     ------ ----------- ----------- --------- --------- ----------------\n\
                     100.00    0.001000           8       120        10 total\n";
         let counts = strace_counts(text);
-        assert_eq!((counts.syscalls, counts.syncs, counts.pwritev2), (120, 20, 0));
+        assert_eq!((counts.syscalls, counts.syncs, counts.file_writes), (120, 20, 0));
     }
 }

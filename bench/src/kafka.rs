@@ -1,6 +1,8 @@
 //! `kafka`: the cases of the Kafka protocol, on Sabir alone or in turn with Apache Kafka. Every
 //! run has a fresh broker on an empty directory.
 
+mod shown;
+
 use std::path::Path;
 
 use anyhow::{Result, ensure};
@@ -8,12 +10,12 @@ use clap::Args;
 
 use crate::bench::{Bench, Options as Shared, note};
 use crate::broker::Product;
-use crate::counters::Counts;
 use crate::latency::Summary;
-use crate::load::report::{Cost, Report};
+use crate::load::report::Report;
 use crate::machine;
 use crate::start;
-use crate::table::{Table, figure, maybe, mean};
+use crate::table::{Table, figure, maybe};
+use shown::Shown;
 
 /// Options of `kafka`.
 #[derive(Args)]
@@ -128,33 +130,6 @@ struct Cases<'a> {
     only: Option<String>,
 }
 
-/// What the runs of one product in one case have shown.
-#[derive(Default)]
-struct Shown {
-    reports: Vec<Report>,
-    peak_mib: f64,
-    /// Of an exact number of messages.
-    counted: Option<(u64, Counts)>,
-}
-
-impl Shown {
-    fn mean(&self, figure: impl Fn(&Report) -> Option<f64>) -> Option<f64> {
-        mean(&self.reports.iter().filter_map(figure).collect::<Vec<_>>())
-    }
-
-    fn rate(&self) -> Option<f64> {
-        self.mean(|report| Some(report.published_per_s.max(report.delivered_per_s)))
-    }
-
-    fn mb_per_s(&self) -> Option<f64> {
-        self.mean(|report| Some(report.published_mb_per_s.max(report.delivered_mb_per_s)))
-    }
-
-    fn server(&self, figure: fn(Cost) -> f64) -> Option<f64> {
-        self.mean(|report| report.server.map(figure))
-    }
-}
-
 impl Cases<'_> {
     fn wanted(&self, name: &str) -> bool {
         self.only.as_ref().is_none_or(|only| name.contains(only.as_str()))
@@ -163,7 +138,7 @@ impl Cases<'_> {
     /// Lets the products do the same in turn, A B A B, each time on an empty directory, and in the
     /// last round once more for `requests` requests while the kernel counts.
     fn in_turn(&self, name: &str, line: &str, requests: Option<u64>) -> Result<Vec<Shown>> {
-        let mut shown: Vec<_> = self.products.iter().map(|_| Shown::default()).collect();
+        let mut shown: Vec<_> = self.products.iter().map(|p| Shown::new(p.name())).collect();
         let rounds = self.bench.either(1, 2);
         let seconds = self.bench.either("--seconds 2 --warmup 1", "--seconds 10 --warmup 5");
         for round in 1..=rounds {
@@ -195,99 +170,15 @@ impl Cases<'_> {
         for case in RATES.iter().filter(|case| self.wanted(case.name)) {
             let requests = self.bench.either(case.counted[1], case.counted[0]);
             let shown = self.in_turn(case.name, case.line, Some(requests))?;
-            text += &format!("\n### {}\n\n{}", case.name, self.rate_table(&shown));
+            text += &format!("\n### {}\n\n{}", case.name, shown::tables(&shown));
         }
         if text.is_empty() {
             return Ok(text);
         }
         let head = "\n## Rates\n\nAcks=all; 5 requests in flight per producer unless it says more. \
-                    Syscalls, syncs (fdatasync, fsync), page faults and switches are counted over \
-                    an exact number of messages. Where the generator takes more than half of the \
+                    What the kernel counts is over an exact number of messages. Where the generator takes more than half of the \
                     server's CPU time (marked *), the server's time is the result, not the rate.\n";
         Ok(format!("{head}{text}"))
-    }
-
-    fn rate_table(&self, shown: &[Shown]) -> String {
-        let mut table = Table::new(&[
-            "",
-            "messages/s",
-            "MB/s",
-            "server µs/msg",
-            "ms/MiB",
-            "cores",
-            "generator µs/msg",
-            "ack p50 ms",
-            "p99 ms",
-            "p99.9 ms",
-            "max ms",
-            "syscalls/msg",
-            "syncs/1000",
-            "faults/1000",
-            "switches/1000",
-            "peak MiB",
-        ]);
-        for (product, shown) in self.products.iter().zip(shown) {
-            let hidden = shown.reports.iter().any(|r| r.generator_hides_server == Some(true));
-            let ack = |at: fn(&Summary) -> f64| {
-                maybe(shown.mean(|report| report.ack_us.as_ref().map(|us| at(us) / 1e3)))
-            };
-            let counted = |count: fn(&Counts) -> Option<u64>, per: f64| {
-                let counted = shown.counted.as_ref();
-                maybe(counted.and_then(|(messages, counts)| {
-                    Some(count(counts)? as f64 * per / *messages as f64)
-                }))
-            };
-            table.row([
-                format!("{}{}", product.name(), if hidden { " *" } else { "" }),
-                maybe(shown.rate()),
-                maybe(shown.mb_per_s()),
-                maybe(shown.server(|cost| cost.us_per_message)),
-                maybe(shown.server(|cost| cost.ms_per_mib)),
-                maybe(shown.server(|cost| cost.cores)),
-                maybe(shown.mean(|report| Some(report.generator.us_per_message))),
-                ack(|us| us.p50),
-                ack(|us| us.p99),
-                ack(|us| us.p99_9),
-                ack(|us| us.max),
-                counted(|counts| Some(counts.syscalls), 1.0),
-                counted(|counts| Some(counts.syncs), 1e3),
-                counted(|counts| counts.page_faults, 1e3),
-                counted(|counts| counts.context_switches, 1e3),
-                figure(shown.peak_mib),
-            ]);
-        }
-        let mut text = table.text();
-        for (product, peer) in self.products.iter().zip(shown).skip(1) {
-            let ratio = |ours: Option<f64>, theirs: Option<f64>| {
-                maybe(ours.zip(theirs).map(|(ours, theirs)| ours / theirs))
-            };
-            let cpu = |shown: &Shown| shown.server(|cost| cost.us_per_message);
-            text += &format!(
-                "\nSabir against {}: {}× the rate, 1/{} of the CPU time per message.\n",
-                product.name(),
-                ratio(shown[0].rate(), peer.rate()),
-                ratio(cpu(peer), cpu(&shown[0])),
-            );
-        }
-        let rounds: Vec<_> = self
-            .products
-            .iter()
-            .zip(shown)
-            .map(|(product, shown)| {
-                let rates = shown.reports.iter().map(|r| r.published_per_s.max(r.delivered_per_s));
-                let rates: Vec<_> = rates.map(figure).collect();
-                format!("{} {}", product.name(), rates.join(" and "))
-            })
-            .collect();
-        let tools =
-            shown.iter().map(|shown| shown.counted.as_ref().map_or("nothing", |c| c.1.tool));
-        let tools: Vec<_> = tools.collect();
-        text += &format!(
-            "\nMessages/s by round: {}. Counted by {}.\n",
-            rounds.join("; "),
-            tools.join(", ")
-        );
-        text
     }
 
     fn latencies(&self) -> Result<String> {

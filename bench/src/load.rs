@@ -25,8 +25,10 @@ use report::Report;
 
 /// How often the reporting thread looks at the others.
 const LOOK_EVERY: Duration = Duration::from_millis(1);
-/// With `--count`: how long deliveries may pause before what is missing is given up.
-const DELIVERED_WITHIN: Duration = Duration::from_secs(10);
+/// With `--count`: how long nothing may come before what is missing is given up.
+const MOVES_WITHIN: Duration = Duration::from_secs(30);
+/// A server that takes or sends nothing for so long has failed.
+const SERVER_TIMEOUT: Duration = Duration::from_secs(40);
 
 /// The protocols.
 #[derive(Subcommand)]
@@ -150,8 +152,10 @@ fn counted(count: u64, common: &Common, threads: &mut Threads) -> Result<Sample>
             (last, moved) = (now, Instant::now());
         }
         ensure!(
-            moved.elapsed() < DELIVERED_WITHIN || now.0 < wanted.0,
-            "{} of {} messages were delivered, then none for {DELIVERED_WITHIN:?}",
+            moved.elapsed() < MOVES_WITHIN,
+            "{} of {} messages were published and {} of {} delivered, then none for {MOVES_WITHIN:?}",
+            now.0,
+            wanted.0,
             now.1,
             wanted.1
         );
@@ -188,8 +192,8 @@ impl Threads {
     fn watch(&mut self, time: Duration) -> Result<()> {
         let until = Instant::now() + time;
         loop {
-            let failed = |thread: &JoinHandle<_>| thread.is_finished();
-            while let Some(at) = self.running.iter().position(failed) {
+            let ended = |thread: &JoinHandle<_>| thread.is_finished();
+            while let Some(at) = self.running.iter().position(ended) {
                 joined(self.running.swap_remove(at))?;
             }
             let left = until.saturating_duration_since(Instant::now());
@@ -232,9 +236,11 @@ impl Sample {
     }
 }
 
-/// Opens a connection without Nagle's delay.
+/// Opens a connection without Nagle's delay, on which nothing waits for ever.
 fn connect(address: &str) -> Result<TcpStream> {
     let stream = TcpStream::connect(address).with_context(|| address.to_owned())?;
     stream.set_nodelay(true)?;
+    stream.set_read_timeout(Some(SERVER_TIMEOUT))?;
+    stream.set_write_timeout(Some(SERVER_TIMEOUT))?;
     Ok(stream)
 }

@@ -14,6 +14,7 @@ use anyhow::{Context, Result, bail, ensure};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::time::{ClockId, clock_gettime};
 
+use super::SERVER_TIMEOUT;
 use crate::latency::Latencies;
 
 /// Requests in one write, and the bytes from which on no further one is added.
@@ -21,8 +22,6 @@ const REQUESTS_PER_WRITE: u64 = 500;
 const BYTES_PER_WRITE: usize = 256 << 10;
 /// How long a blocked read waits before it looks whether the run has ended.
 const LOOK_UP_AFTER: Duration = Duration::from_millis(100);
-/// A server that owes answers for so long has failed.
-const ANSWER_WITHIN: Duration = Duration::from_secs(40);
 const INPUT_BYTES: usize = 256 << 10;
 
 /// Requests that differ in their heads only and share one body, which therefore stays in the
@@ -236,7 +235,7 @@ pub fn flat_out(
         }
         let Some(answers) = answers.as_deref_mut() else { continue };
         if !input.receive(&mut publisher.stream)? {
-            ensure!(heard.elapsed() < ANSWER_WITHIN, "no answer for {ANSWER_WITHIN:?}");
+            ensure!(heard.elapsed() < SERVER_TIMEOUT, "no answer for {SERVER_TIMEOUT:?}");
             continue;
         }
         heard = Instant::now();
