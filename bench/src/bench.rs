@@ -38,6 +38,7 @@ pub struct Bench {
     program: PathBuf,
     binary: PathBuf,
     results: PathBuf,
+    load_at_start: String,
     /// Directories handed out.
     used: Cell<u32>,
 }
@@ -56,7 +57,15 @@ impl Bench {
         let results = options.results;
         let results =
             results.unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("results"));
-        Ok(Self { quick: options.quick, dir, program, binary, results, used: Cell::new(0) })
+        Ok(Self {
+            quick: options.quick,
+            dir,
+            program,
+            binary,
+            results,
+            load_at_start: machine::load(),
+            used: Cell::new(0),
+        })
     }
 
     pub fn sabir(&self) -> Product {
@@ -130,7 +139,8 @@ impl Bench {
         for product in products {
             text.push_str(&format!("- {}: {}\n", product.name(), product.version()));
         }
-        text.push_str(&format!("- Load at the end: {}\n", machine::load()));
+        let (before, after) = (&self.load_at_start, machine::load());
+        text.push_str(&format!("- Load averages at the start {before}, at the end {after}\n"));
         if self.quick {
             text.push_str("\n**A quick run: it shows that all works, not what it costs.**\n");
         }

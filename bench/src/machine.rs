@@ -56,12 +56,11 @@ pub fn describe(dir: &Path) -> String {
     let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
     format!(
         "- Time: {}\n- Sources: {}\n- CPU: {model}, {cores} cores; memory {memory:.1} GiB\n\
-         - Kernel {}; file system {}\n- Load at the start: {}\n",
+         - Kernel {}; file system {}\n",
         said_by("date", &["-u", "+%Y-%m-%d %H:%M UTC"]),
         revision(),
         kernel.trim(),
-        file_system(dir),
-        load()
+        file_system(dir)
     )
 }
 
@@ -77,7 +76,7 @@ fn revision() -> String {
 
 fn file_system(dir: &Path) -> String {
     let dir = dir.display().to_string();
-    said_by("stat", &["--file-system", "--format=%T", &dir])
+    said_by("findmnt", &["--noheadings", "--output", "FSTYPE,SOURCE", "--target", &dir])
 }
 
 /// What a program prints, or that it does not.
