@@ -176,8 +176,9 @@ impl Cases<'_> {
             return Ok(text);
         }
         let head = "\n## Rates\n\nAcks=all; 5 requests in flight per producer unless it says more. \
-                    What the kernel counts is over an exact number of messages. Where the generator takes more than half of the \
-                    server's CPU time (marked *), the server's time is the result, not the rate.\n";
+                    What the kernel counts is over an exact number of messages. Where the \
+                    generator takes more than half of the server's CPU time (marked *), the \
+                    server's time is the result, not the rate.\n";
         Ok(format!("{head}{text}"))
     }
 

@@ -153,7 +153,7 @@ fn counted(count: u64, common: &Common, threads: &mut Threads) -> Result<Sample>
         }
         ensure!(
             moved.elapsed() < MOVES_WITHIN,
-            "{} of {} messages were published and {} of {} delivered, then none for {MOVES_WITHIN:?}",
+            "{} of {} messages published, {} of {} delivered, then none for {MOVES_WITHIN:?}",
             now.0,
             wanted.0,
             now.1,
