@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
-from conftest import BOOTSTRAP
+from conftest import BOOTSTRAP, IS_PEER
 
 CODECS = ["none", "gzip", "snappy", "lz4", "zstd"]
 DEADLINE_S = 30.0
@@ -42,8 +42,9 @@ def consumer(group="unused", **settings):
 
 
 def dotted(settings):
-    """`auto_offset_reset` is written with dots in the client's own settings."""
-    return {name.replace("_", "."): value for name, value in settings.items()}
+    """`auto_offset_reset` is written with dots in the client's own settings; callbacks are not."""
+    callbacks = ("on_commit", "error_cb", "stats_cb")
+    return {n if n in callbacks else n.replace("_", "."): v for n, v in settings.items()}
 
 
 @functools.cache
@@ -55,7 +56,26 @@ def admin():
 def create_topic(name, partitions=1, **config):
     topic = NewTopic(name, partitions, 1, config={k.replace("_", "."): v for k, v in config.items()})
     admin().create_topics([topic], request_timeout=20)[name].result(30)
+    if IS_PEER:
+        # Kafka has no leader for a new partition for a moment; Sabir must not need this.
+        last = TopicPartition(name, partitions - 1)
+        wait_for(lambda: succeeds(lambda: client_of_watermarks().get_watermark_offsets(last, 5)),
+                 "the new partitions have leaders")
     return name
+
+
+@functools.cache
+def client_of_watermarks():
+    return consumer()
+
+
+def succeeds(call):
+    """True when `call` raises no client error."""
+    try:
+        call()
+        return True
+    except KafkaException:
+        return False
 
 
 def produce(topic, values, partition=None, keys=None, **settings):
