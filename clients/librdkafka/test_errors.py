@@ -28,24 +28,16 @@ def polled(client):
     return [message.value()] if message and not message.error() else []
 
 
-def test_auto_creation_by_a_consumer(unique):
-    topic = unique()
-    client = kit.consumer(unique("g"), allow_auto_create_topics=True)
-    client.subscribe([topic])
-
-    def exists():
-        client.poll(0.1)
-        return topic in kit.admin().list_topics(timeout=10).topics
-
-    kit.wait_for(exists, "the topic is created")
-    client.close()
-
-
 def test_unknown_topic(unique):
     topic = unique()
     client = kit.consumer(unique("g"))
-    client.assign([TopicPartition(topic, 0, 0)])
-    assert kit.poll_error(client).code() == KafkaError.UNKNOWN_TOPIC_OR_PART
+    with pytest.raises(KafkaException) as refused:
+        client.get_watermark_offsets(TopicPartition(topic, 0), timeout=5)
+    codes = {KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_PARTITION}
+    assert refused.value.args[0].code() in codes
+    seen = client.list_topics(topic, timeout=5).topics[topic]
+    assert seen.error.code() == KafkaError.UNKNOWN_TOPIC_OR_PART and not seen.partitions
+    assert topic not in client.list_topics(timeout=5).topics
     client.close()
 
 
