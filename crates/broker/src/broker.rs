@@ -8,17 +8,19 @@ use parking_lot::Mutex;
 use sabir_storage::aligned::Pool;
 use sabir_storage::batch::Header;
 use sabir_storage::disk::{DirLock, Disk, OsDisk};
+use sabir_storage::frame::Secret;
 use sabir_storage::ident::Ident;
 use sabir_storage::log::{LogView, TailBatch};
 use sabir_storage::ticket::FrameNo;
 use sabir_storage::wal::replay::{self, ReplayError};
-use sabir_storage::wal::{FileWal, Wal, WalLoss, WalSettings};
+use sabir_storage::wal::{FileWal, FrameSource, Wal, WalLoss, WalSettings};
 
 use crate::bytes::Fields;
 use crate::catalog::Catalog;
 use crate::core::Core;
 use crate::effect::{self, Effect};
 use crate::limits::SHARDS;
+use crate::pump::Pump;
 use crate::random::Random;
 use crate::topic::{Effective, Partition, Row, Topic};
 
@@ -93,10 +95,31 @@ impl Broker {
         random: &mut dyn Random,
         lock: Option<DirLock>,
     ) -> Result<Arc<Broker>, OpenError> {
+        Broker::build(disk, settings, random, lock, FileWal::open).map(|(broker, _)| broker)
+    }
+
+    /// The same without threads: whoever holds the [`Pump`] decides when what happens. For the
+    /// simulator.
+    pub fn without_threads(
+        disk: Arc<dyn Disk>,
+        settings: Settings,
+        random: &mut dyn Random,
+    ) -> Result<(Arc<Broker>, Pump), OpenError> {
+        let built = Broker::build(disk, settings, random, None, FileWal::without_threads);
+        built.map(|(broker, wal)| (broker.clone(), Pump::new(broker, wal)))
+    }
+
+    fn build(
+        disk: Arc<dyn Disk>,
+        settings: Settings,
+        random: &mut dyn Random,
+        lock: Option<DirLock>,
+        open_wal: OpenWal,
+    ) -> Result<(Arc<Broker>, Arc<FileWal>), OpenError> {
         let ident = Ident::open(&*disk, || Ident {
             cluster: random.uuid(),
             shards: SHARDS,
-            secret: sabir_storage::frame::Secret(random.next()),
+            secret: Secret(random.next()),
         })?;
         let core = Arc::new(Core::new(ident.shards, |why: &WalLoss| {
             tracing::error!(%why, "stopping: nothing can be acknowledged any more");
@@ -119,19 +142,19 @@ impl Broker {
             (shard.open, shard.epoch) = (end.next, epoch);
         }
         let pool = Arc::new(Pool::default());
-        let wal =
-            FileWal::open(disk, ident.secret, settings.wal, end, pool, core.clone() as Arc<_>)?;
+        let wal = open_wal(disk, ident.secret, settings.wal, end, pool, core.clone() as Arc<_>)?;
         let wal = Arc::new(wal);
-        Ok(Arc::new(Broker {
+        let broker = Broker {
             core,
             catalog,
-            wal,
+            wal: wal.clone(),
             ident,
             settings,
             epoch,
             declaring: Mutex::new(()),
             _lock: lock,
-        }))
+        };
+        Ok((Arc::new(broker), wal))
     }
 
     /// The id that protocols show for the cluster.
@@ -149,6 +172,16 @@ impl Broker {
         self.wal.close();
     }
 }
+
+/// How the WAL is opened: with its threads or without.
+type OpenWal = fn(
+    Arc<dyn Disk>,
+    Secret,
+    WalSettings,
+    replay::End,
+    Arc<Pool>,
+    Arc<dyn FrameSource>,
+) -> io::Result<FileWal>;
 
 struct Recovery<'a> {
     core: &'a Core,

@@ -16,6 +16,7 @@ pub mod name;
 pub mod policy;
 mod producer;
 mod publish;
+pub mod pump;
 pub mod random;
 pub mod shard;
 pub mod topic;

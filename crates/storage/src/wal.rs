@@ -206,6 +206,22 @@ impl FileWal {
     pub fn sync(&self) -> std::io::Result<()> {
         writer::sync(&self.shared)
     }
+
+    /// The first half of [`FileWal::sync`]: the files are synced, nobody is told. Returns up to
+    /// which frame, for [`FileWal::end_sync`]; frames may be written in between.
+    pub fn begin_sync(&self) -> std::io::Result<FrameNo> {
+        writer::begin_sync(&self.shared)
+    }
+
+    /// The second half: moves the durable mark and wakes.
+    pub fn end_sync(&self, upto: FrameNo) {
+        writer::end_sync(&self.shared, upto);
+    }
+
+    /// Makes a file ready for later frames, if one is wanted; only without threads.
+    pub fn prepare(&self) -> std::io::Result<()> {
+        if self.shared.files.wants_spare() { self.shared.files.prepare() } else { Ok(()) }
+    }
 }
 
 /// A WAL thread that panics has broken an invariant: nothing may be answered after it.

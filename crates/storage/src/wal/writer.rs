@@ -267,6 +267,13 @@ pub fn sync_loop(shared: &Shared) {
 
 /// Syncs every written file in order, then moves the durable mark.
 pub fn sync(shared: &Shared) -> std::io::Result<()> {
+    let upto = begin_sync(shared)?;
+    end_sync(shared, upto);
+    Ok(())
+}
+
+/// Syncs every written file in order; returns up to which frame.
+pub fn begin_sync(shared: &Shared) -> std::io::Result<FrameNo> {
     let (files, upto) = {
         let mut state = shared.state.lock();
         (state.sync_now, state.syncing) = (false, true);
@@ -277,6 +284,11 @@ pub fn sync(shared: &Shared) -> std::io::Result<()> {
     for file in files {
         sync_file(&*file)?;
     }
+    Ok(upto)
+}
+
+/// Moves the durable mark up to a frame that is synced.
+pub fn end_sync(shared: &Shared, upto: FrameNo) {
     let pending = {
         let mut state = shared.state.lock();
         state.synced = state.synced.max(upto);
@@ -285,7 +297,6 @@ pub fn sync(shared: &Shared) -> std::io::Result<()> {
     };
     reach(shared, Class::Durable, upto, pending);
     shared.state.lock().syncing = false;
-    Ok(())
 }
 
 #[cfg(feature = "planted-bugs")]
