@@ -3,8 +3,10 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::RwLock;
+use sabir_storage::ticket::{Class, Ticket};
 
 use crate::shard::Map;
 use crate::topic::{NamespaceId, Topic};
@@ -20,6 +22,8 @@ struct Names {
 #[derive(Default)]
 pub struct Catalog {
     names: RwLock<Names>,
+    /// The frame of the last change, which may be visible here before it is durable.
+    changed: AtomicU64,
 }
 
 impl Catalog {
@@ -45,6 +49,16 @@ impl Catalog {
     /// Partitions of all topics together.
     pub fn logs(&self) -> usize {
         self.names.read().logs
+    }
+
+    /// Notes that a change is staged; before it is entered.
+    pub fn change(&self, ticket: Ticket) {
+        self.changed.fetch_max(ticket.frame(), Ordering::AcqRel);
+    }
+
+    /// What every answer that tells of the catalog rests on; taken after looking.
+    pub fn ticket(&self) -> Ticket {
+        Ticket::new(Class::Durable, self.changed.load(Ordering::Acquire))
     }
 
     /// Enters a topic, or replaces its former form.

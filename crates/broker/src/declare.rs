@@ -35,6 +35,12 @@ impl Caller {
         self.broker.catalog.topic_by_uuid(uuid).filter(|topic| topic.namespace == self.namespace)
     }
 
+    /// What an answer rests on that tells which topics there are, or how they are kept: somebody
+    /// else's change can be seen before it is durable. Taken after looking.
+    pub fn catalog_ticket(&self) -> Ticket {
+        self.broker.catalog.ticket()
+    }
+
     /// All topics of the namespace in the order of their names.
     pub fn topics(&self) -> Vec<Arc<Topic>> {
         self.broker.catalog.topics(self.namespace)
@@ -70,6 +76,7 @@ impl Caller {
             created_ms: now.wall,
         };
         let ticket = stage_row(&mut home, &row);
+        catalog.change(ticket);
         drop(home);
         let topic = enter(core, catalog, &settings.defaults, &row, ticket.frame());
         self.broker.wal.notify();
@@ -98,6 +105,7 @@ impl Caller {
             return Err(Error::not_found("the topic is gone"));
         }
         let ticket = home.stage(&Effect::TopicGone { id: topic.id });
+        catalog.change(ticket);
         drop(home);
         leave(core, catalog, topic);
         self.broker.wal.notify();

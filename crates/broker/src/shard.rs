@@ -199,7 +199,8 @@ impl Shard {
     /// Replays an append on the state of the log; what the row has already is skipped.
     pub fn replay_append(&mut self, frame: FrameNo, log: LogId, header: &Header) {
         let Some(log) = self.logs.get_mut(&log) else { return };
-        if frame <= log.applied {
+        // By offset, not by frame: one frame may hold several batches of a log.
+        if header.base_offset < log.next {
             return;
         }
         assert_eq!(header.base_offset, log.next, "replay of log {} has a gap", log.view.id);

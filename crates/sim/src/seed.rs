@@ -1,7 +1,10 @@
 //! One seed from its beginning to its verdict: a time of faults, a time of healing in which
 //! everything must come to its end, and two readings of all there is with a power cut between.
 
+use std::cell::Cell;
+use std::io::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Once;
 use std::time::Duration;
 
 use crate::checkers;
@@ -52,6 +55,8 @@ pub fn run(seed: u64) -> Verdict {
 
 /// The same; `done` looks at the world at the end.
 pub fn run_with(seed: u64, done: impl FnOnce(&World)) -> Verdict {
+    name_seed_in_panics();
+    RUNNING.set(Some(seed));
     let run = catch_unwind(AssertUnwindSafe(|| {
         let mut world = World::new(seed);
         let mut broken = play(&mut world);
@@ -66,6 +71,7 @@ pub fn run_with(seed: u64, done: impl FnOnce(&World)) -> Verdict {
             counts: world.counts,
         }
     }));
+    RUNNING.set(None);
     run.unwrap_or_else(|panic| {
         let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
         let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
@@ -123,4 +129,23 @@ fn read_all(world: &mut World, stuck: &mut Vec<String>) {
     world.clients.push(Box::new(Consumer::new(id, plan)));
     stuck.extend(finish(world));
     world.history.add(Event::Read { reader: id });
+}
+
+thread_local! {
+    /// The seed that this thread runs: what aborts the process still says which.
+    static RUNNING: Cell<Option<u64>> = const { Cell::new(None) };
+}
+
+/// Makes every panic name its seed first: one under a shard's lock ends the process.
+fn name_seed_in_panics() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let before = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |info| {
+            if let Some(seed) = RUNNING.get() {
+                let _unread = writeln!(std::io::stderr(), "seed {seed}; {}", command(seed));
+            }
+            before(info);
+        }));
+    });
 }

@@ -6,7 +6,6 @@ use bytes::Bytes;
 use sabir_broker::declare::Declare;
 use sabir_broker::error::Kind;
 use sabir_broker::policy::{Action, Resource};
-use sabir_broker::ticket::Ticket;
 use sabir_broker::topic::Topic;
 use sabir_net::connection::{Close, Peer};
 
@@ -31,7 +30,6 @@ enum Found {
 
 pub fn handle(context: &mut Context<'_>, head: Head, body: &Bytes) -> Result<Outcome, Close> {
     let request: MetadataRequest<'_> = decode(&head, body)?;
-    let mut ticket = Ticket::DONE;
     let all = match &request.topics {
         None => true,
         // Version 0 has no null: there an empty list means all.
@@ -48,7 +46,7 @@ pub fn handle(context: &mut Context<'_>, head: Head, body: &Bytes) -> Result<Out
     } else {
         let create = head.version < 4 || request.allow_auto_topic_creation;
         for asked in request.topics.iter().flatten() {
-            found.push((Asked::of(asked), find(context, asked, create, &mut ticket)));
+            found.push((Asked::of(asked), find(context, asked, create)));
         }
     }
     let (host, port) = advertised(context.peer);
@@ -63,6 +61,7 @@ pub fn handle(context: &mut Context<'_>, head: Head, body: &Bytes) -> Result<Out
         cluster_authorized_operations: NOT_ASKED,
         ..MetadataResponse::default()
     };
+    let ticket = context.caller.catalog_ticket();
     Ok(Outcome::Reply(context.reply(&head, &response, ticket)?))
 }
 
@@ -83,7 +82,6 @@ fn find(
     context: &mut Context<'_>,
     asked: &MetadataRequestTopic<'_>,
     create: bool,
-    ticket: &mut Ticket,
 ) -> Found {
     let Some(name) = asked.name else {
         return match context.caller.topic_by_uuid(&asked.topic_id) {
@@ -109,10 +107,7 @@ fn find(
         ..Declare::default()
     };
     match context.caller.declare(context.now, context.random, declare) {
-        Ok((topic, made)) => {
-            *ticket = ticket.join(made);
-            Found::Topic(topic)
-        }
+        Ok((topic, _)) => Found::Topic(topic),
         Err(error) if error.kind == Kind::Exists => match context.caller.topic(name) {
             Some(topic) => Found::Topic(topic),
             None => Found::Error(ErrorCode::UnknownTopicOrPartition),

@@ -71,6 +71,8 @@ impl Content {
     fn on_device(&self) -> Vec<u8> {
         let mut device = self.kept.clone();
         self.writes.iter().for_each(|write| write.apply(&mut device));
+        // The length is the file system's: what it never wrote reads as zeros.
+        device.resize(self.seen.len(), 0);
         device
     }
 }
@@ -476,9 +478,10 @@ mod tests {
         assert!(file.sync().is_err());
         let read = |mode| {
             let mut into = [0; PAGE];
-            handle.open("f", mode).expect("opens").read_at(&mut into, 0).expect("reads")
+            handle.open("f", mode).expect("opens").read_at(&mut into, 0).expect("reads");
+            into
         };
-        assert_eq!((read(Mode::Read), read(Mode::ReadDirect)), (PAGE, 0));
+        assert_eq!((read(Mode::Read), read(Mode::ReadDirect)), (page, [0; PAGE]));
     }
 
     #[test]
