@@ -12,8 +12,8 @@ use crate::model::{Down, Event};
 use crate::workload::consumer::{Consumer, ConsumerPlan};
 use crate::world::{Counts, World};
 
-/// Simulated time after healing in which everybody must be done. Shorter than any deadline of a
-/// connection: what only a timer would mend is found.
+/// Simulated time after healing in which somebody who is not done must get further. Shorter than
+/// any deadline of a connection: what only a timer would mend is found.
 const HEALED: Duration = Duration::from_secs(15);
 
 /// What became of a seed.
@@ -96,19 +96,22 @@ fn play(world: &mut World) -> Vec<String> {
     stuck
 }
 
-/// Goes on until everybody is done; says who is not.
+/// Goes on until everybody is done; says who is not, once none of them gets any further.
 fn finish(world: &mut World) -> Vec<String> {
-    let until = world.now.mono + HEALED;
+    let mut before = world.unfinished();
+    let mut since = world.now.mono;
     loop {
+        for _ in 0..20 {
+            world.step();
+        }
         let unfinished = world.unfinished();
         if unfinished.is_empty() {
             return Vec::new();
         }
-        if world.now.mono >= until {
-            return unfinished.into_iter().map(|who| format!("C19 stuck: {who}")).collect();
-        }
-        for _ in 0..20 {
-            world.step();
+        if unfinished != before {
+            (before, since) = (unfinished, world.now.mono);
+        } else if world.now.mono.since(since) >= HEALED {
+            return before.into_iter().map(|who| format!("C19 stuck: {who}")).collect();
         }
     }
 }
