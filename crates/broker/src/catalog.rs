@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::RwLock;
+use sabir_storage::planted::{self, Bug};
 use sabir_storage::ticket::{Class, Ticket};
 
 use crate::shard::Map;
@@ -58,6 +59,9 @@ impl Catalog {
 
     /// What every answer that tells of the catalog rests on; taken after looking.
     pub fn ticket(&self) -> Ticket {
+        if planted::active(Bug::EarlyTopics) {
+            return Ticket::DONE;
+        }
         Ticket::new(Class::Durable, self.changed.load(Ordering::Acquire))
     }
 

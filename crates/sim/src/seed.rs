@@ -15,6 +15,8 @@ use crate::world::{Counts, World};
 /// Simulated time after healing in which somebody who is not done must get further. Shorter than
 /// any deadline of a connection: what only a timer would mend is found.
 const HEALED: Duration = Duration::from_secs(15);
+/// ... and in which everybody must be done, even if all of them seem to get further.
+const DONE: Duration = Duration::from_secs(100);
 
 /// What became of a seed.
 #[derive(Clone, Debug)]
@@ -99,7 +101,8 @@ fn play(world: &mut World) -> Vec<String> {
 /// Goes on until everybody is done; says who is not, once none of them gets any further.
 fn finish(world: &mut World) -> Vec<String> {
     let mut before = world.unfinished();
-    let mut since = world.now.mono;
+    let begun = world.now.mono;
+    let mut since = begun;
     loop {
         for _ in 0..20 {
             world.step();
@@ -108,9 +111,11 @@ fn finish(world: &mut World) -> Vec<String> {
         if unfinished.is_empty() {
             return Vec::new();
         }
-        if unfinished != before {
+        if unfinished != before && world.now.mono.since(begun) < DONE {
             (before, since) = (unfinished, world.now.mono);
-        } else if world.now.mono.since(since) >= HEALED {
+        } else if world.now.mono.since(since) >= HEALED
+            || world.now.mono.since(begun) >= DONE
+        {
             return before.into_iter().map(|who| format!("C19 stuck: {who}")).collect();
         }
     }

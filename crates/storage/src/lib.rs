@@ -12,6 +12,7 @@ pub mod frame;
 pub mod ident;
 pub mod index;
 pub mod log;
+pub mod planted;
 pub mod segment;
 pub mod state;
 pub mod stretch;

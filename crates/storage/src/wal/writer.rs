@@ -11,6 +11,7 @@ use super::{Shared, WalLoss};
 use crate::disk::DiskFile;
 use crate::frame::{Section, encode_frame};
 use crate::log::{LogView, Offset, TailBatch};
+use crate::planted::{self, Bug};
 use crate::ticket::{Class, FrameNo};
 use crate::wake::Waker;
 
@@ -189,7 +190,8 @@ fn write_frame(
                 frame: number,
                 bytes: frame.slice(at..at + appended.len),
             });
-            let of_class = if appended.class == Class::Os { &mut now } else { &mut later };
+            let early = appended.class == Class::Os || planted::active(Bug::ShowEarly);
+            let of_class = if early { &mut now } else { &mut later };
             of_class.shows.push((appended.view, appended.next));
         }
         for (class, waker) in section.wakes.drain(..) {
@@ -201,6 +203,9 @@ fn write_frame(
     note_written(shared, number, later, Written { content, durable, padded, file: target.file });
     shared.source.recycle(sections);
     reach(shared, Class::Os, number, vec![now]);
+    if planted::active(Bug::AckEarly) {
+        end_sync(shared, number);
+    }
     if shared.files.wants_spare() {
         shared.prepare.notify_one();
     }
@@ -299,17 +304,15 @@ pub fn end_sync(shared: &Shared, upto: FrameNo) {
     shared.state.lock().syncing = false;
 }
 
-#[cfg(feature = "planted-bugs")]
 fn sync_file(file: &dyn DiskFile) -> std::io::Result<()> {
-    if std::env::var_os("SABIR_BUG_SKIP_FSYNC").is_some() {
+    if planted::active(Bug::SkipFsync) {
         return Ok(());
     }
-    file.sync()
-}
-
-#[cfg(not(feature = "planted-bugs"))]
-fn sync_file(file: &dyn DiskFile) -> std::io::Result<()> {
-    file.sync()
+    let synced = file.sync();
+    if synced.is_err() && planted::active(Bug::RetrySync) {
+        return Ok(());
+    }
+    synced
 }
 
 /// Shows, then marks, then wakes; takes no shard's lock.
