@@ -87,8 +87,7 @@ fn gather(events: &[Event]) -> Gathered {
         match event {
             Event::Attempt { place, value, promise } => {
                 let floor = acked_to.get(place).copied().unwrap_or(-1);
-                let fresh =
-                    Sent { promise: *promise, attempts: 0, refused: 0, floor, acked: None };
+                let fresh = Sent { promise: *promise, attempts: 0, refused: 0, floor, acked: None };
                 all.sent.entry((*place, *value)).or_insert(fresh).attempts += 1;
             }
             Event::Ack { place, value, offset } => {
@@ -157,9 +156,9 @@ impl Gathered {
             | Event::TopicSeen { name, topic: Some(topic), .. } => {
                 self.names.insert(*topic, name.clone());
             }
-            Event::OutOfRange { reader, place, offset } => self.broken.push(format!(
-                "reader {reader} was told that {place:?} has no offset {offset}"
-            )),
+            Event::OutOfRange { reader, place, offset } => self
+                .broken
+                .push(format!("reader {reader} was told that {place:?} has no offset {offset}")),
             Event::Wrong { client, what } => self.broken.push(format!("client {client}: {what}")),
             _ => {}
         }

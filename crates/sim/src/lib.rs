@@ -4,6 +4,7 @@
 
 pub mod chance;
 pub mod checkers;
+pub mod crash;
 pub mod life;
 pub mod model;
 pub mod net;

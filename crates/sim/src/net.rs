@@ -72,12 +72,8 @@ impl Net {
         let machine = protocol.accept(peer, now);
         let server =
             Server { machine, me, input: BytesMut::new(), unseen: false, out: Outbox::default() };
-        let conn = Conn {
-            server: Some(server),
-            up: BytesMut::new(),
-            down: BytesMut::new(),
-            left: false,
-        };
+        let conn =
+            Conn { server: Some(server), up: BytesMut::new(), down: BytesMut::new(), left: false };
         self.conns.insert(id, conn);
         id
     }

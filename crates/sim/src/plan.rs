@@ -37,7 +37,8 @@ pub struct FaultPlan {
     pub disk_kind: Option<ErrorKind>,
     /// The disk gets full.
     pub full_in: u64,
-    /// A client's connection breaks.
+    /// A client's connection breaks; sometimes the power goes soon after, when the client may have
+    /// sent again what the broker has not synced yet.
     pub drop_in: u64,
     /// The wall clock is set.
     pub clock_in: u64,
@@ -63,12 +64,35 @@ pub struct Plan {
 }
 
 impl Plan {
+    /// A short run without faults in which much is written in little time.
+    pub fn dense(chance: &mut Chance) -> Plan {
+        let mut plan = Plan::draw(chance);
+        plan.steps = 600;
+        plan.faults = FaultPlan::default();
+        plan.producers.truncate(2);
+        plan.consumers.truncate(1);
+        for producer in &mut plan.producers {
+            producer.bytes_max = 500;
+            producer.batches = 200;
+        }
+        plan.pump =
+            PumpPlan { write_in: 1, sync_in: 1, told_in: 1, witness_in: 10, prepare_in: 10 };
+        plan.wal = WalSettings {
+            file_bytes: 24 << 10,
+            first_file_bytes: 12 << 10,
+            spares: 1,
+            ..WalSettings::default()
+        };
+        plan
+    }
+
     pub fn draw(chance: &mut Chance) -> Plan {
         let names = |prefix: &str, count: u64| -> Vec<String> {
             (0..count).map(|at| format!("{prefix}-{at}")).collect()
         };
         let topics = names("topic", chance.range(1, 3));
-        let churned = if chance.one_in(3) { names("churn", chance.range(1, 2)) } else { Vec::new() };
+        let churned =
+            if chance.one_in(3) { names("churn", chance.range(1, 2)) } else { Vec::new() };
         let partitions = u32::try_from(chance.range(1, 4)).expect("small");
         let mut plan = Plan {
             steps: chance.range(300, 2500),
@@ -112,8 +136,8 @@ fn wal(chance: &mut Chance) -> WalSettings {
 fn pump(chance: &mut Chance) -> PumpPlan {
     PumpPlan {
         write_in: *chance.pick(&[1, 1, 2, 5]),
-        sync_in: *chance.pick(&[1, 1, 3, 10]),
-        told_in: *chance.pick(&[1, 1, 2, 10]),
+        sync_in: *chance.pick(&[1, 1, 3, 10, 40]),
+        told_in: *chance.pick(&[1, 1, 2, 10, 40]),
         witness_in: *chance.pick(&[5, 50]),
         prepare_in: *chance.pick(&[3, 30]),
     }
@@ -137,8 +161,7 @@ fn faults(chance: &mut Chance) -> FaultPlan {
 }
 
 fn producer(chance: &mut Chance, topics: &[String], churn: bool) -> ProducerPlan {
-    let promise =
-        if chance.one_in(3) { Promise::AtLeastOnce } else { Promise::Idempotent };
+    let promise = if chance.one_in(3) { Promise::AtLeastOnce } else { Promise::Idempotent };
     let idempotent = promise == Promise::Idempotent;
     let large = chance.one_in(12);
     ProducerPlan {

@@ -57,10 +57,15 @@ pub fn run(seed: u64) -> Verdict {
 
 /// The same; `done` looks at the world at the end.
 pub fn run_with(seed: u64, done: impl FnOnce(&World)) -> Verdict {
+    judge(seed, || World::new(seed), done)
+}
+
+/// Plays a world to its end and judges it.
+pub fn judge(seed: u64, make: impl FnOnce() -> World, done: impl FnOnce(&World)) -> Verdict {
     name_seed_in_panics();
     RUNNING.set(Some(seed));
     let run = catch_unwind(AssertUnwindSafe(|| {
-        let mut world = World::new(seed);
+        let mut world = make();
         let mut broken = play(&mut world);
         broken.extend(checkers::check(&world.history.events));
         done(&world);
@@ -104,8 +109,8 @@ fn finish(world: &mut World) -> Vec<String> {
     let begun = world.now.mono;
     let mut since = begun;
     loop {
-        for _ in 0..20 {
-            world.step();
+        for _ in 0..5 {
+            world.sweep();
         }
         let unfinished = world.unfinished();
         if unfinished.is_empty() {
@@ -113,9 +118,7 @@ fn finish(world: &mut World) -> Vec<String> {
         }
         if unfinished != before && world.now.mono.since(begun) < DONE {
             (before, since) = (unfinished, world.now.mono);
-        } else if world.now.mono.since(since) >= HEALED
-            || world.now.mono.since(begun) >= DONE
-        {
+        } else if world.now.mono.since(since) >= HEALED || world.now.mono.since(begun) >= DONE {
             return before.into_iter().map(|who| format!("C19 stuck: {who}")).collect();
         }
     }

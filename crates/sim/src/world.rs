@@ -26,6 +26,8 @@ const WALL_BEGIN_MS: i64 = 1_767_225_600_000;
 const WALL_JUMP_MS: u64 = 20 * 60 * 1000;
 /// Openings in a row that may fail because something was broken.
 const OPENINGS_MAX: u32 = 20;
+/// What each may do in one sweep.
+const ACTS: u32 = 3;
 
 /// A run.
 pub struct World {
@@ -40,12 +42,27 @@ pub struct World {
     /// The broker's own chance.
     random: Seeded,
     wall_shift: i64,
+    /// Where this run breaks, instead of by chance.
+    script: Option<Script>,
+    /// The step of a power cut that is already decided.
+    cut_at: Option<u64>,
     /// Steps until the broker is started again.
     down_for: u64,
     /// Nothing new is begun and nothing breaks.
     pub finishing: bool,
     /// Lives, steps and openings that failed, for the report.
     pub counts: Counts,
+}
+
+/// One place where a run breaks; nothing else does.
+#[derive(Clone, Copy, Debug)]
+pub struct Script {
+    /// Armed before the first start.
+    pub fault: Fault,
+    /// What the failed operation ends in.
+    pub end: Down,
+    /// The next start fails at this operation.
+    pub again: Option<u64>,
 }
 
 /// What happened in a run, for people.
@@ -62,6 +79,17 @@ impl World {
     pub fn new(seed: u64) -> World {
         let mut chance = Chance::new(seed);
         let plan = Plan::draw(&mut chance);
+        World::with_plan(chance, plan, None)
+    }
+
+    /// A short run of the seed that breaks where the script says, or nowhere.
+    pub fn scripted(seed: u64, script: Option<Script>) -> World {
+        let mut chance = Chance::new(seed);
+        let plan = Plan::dense(&mut chance);
+        World::with_plan(chance, plan, script)
+    }
+
+    fn with_plan(mut chance: Chance, plan: Plan, script: Option<Script>) -> World {
         let random = chance.fork();
         let mut world = World {
             chance,
@@ -73,11 +101,16 @@ impl World {
             now: Now { wall: WALL_BEGIN_MS, ..Now::default() },
             random,
             wall_shift: 0,
+            script,
+            cut_at: None,
             down_for: 0,
             finishing: false,
             counts: Counts::default(),
             plan,
         };
+        if let Some(script) = script {
+            world.disk.fail(script.fault);
+        }
         world.populate();
         world
     }
@@ -117,8 +150,11 @@ impl World {
             }
         }
         match self.chance.below(100) {
-            0..40 => self.act(),
-            40..56 => self.deliver(),
+            0..40 => {
+                let at = self.chance.index(self.clients.len());
+                self.act(at);
+            }
+            40..56 => self.deliver_some(),
             56..70 => self.wake(),
             70..84 => self.flush(),
             84..98 => self.pump(),
@@ -126,6 +162,30 @@ impl World {
         }
         if !self.finishing {
             self.break_something();
+        }
+    }
+
+    /// Many steps at once, everybody in turn: to get to the end of a run in which nothing breaks.
+    pub fn sweep(&mut self) {
+        self.counts.steps += 1;
+        self.pass_time();
+        if self.life.is_none() {
+            self.start();
+        }
+        for at in 0..self.clients.len() {
+            for _ in 0..ACTS {
+                self.act(at);
+            }
+        }
+        for id in self.net.open() {
+            self.deliver(id, usize::MAX);
+        }
+        while self.net.has_woken() {
+            self.wake();
+        }
+        (0..ACTS).for_each(|_| self.pump());
+        for id in self.net.open() {
+            self.net.flush(id, usize::MAX);
         }
     }
 
@@ -146,12 +206,10 @@ impl World {
         Some((&mut self.net, lent))
     }
 
-    fn act(&mut self) {
-        let at = self.chance.index(self.clients.len());
+    fn act(&mut self, at: usize) {
         let World { clients, net, life, history, chance, now, finishing, .. } = self;
         let life = life.as_ref();
-        let mut ctx =
-            Ctx { net, life, history, chance, now: *now, finishing: *finishing };
+        let mut ctx = Ctx { net, life, history, chance, now: *now, finishing: *finishing };
         clients[at].act(&mut ctx);
     }
 
@@ -160,9 +218,14 @@ impl World {
         if open.is_empty() { None } else { Some(*self.chance.pick(&open)) }
     }
 
-    fn deliver(&mut self) {
-        let Some(id) = self.any_conn() else { return };
-        let count = self.some_bytes();
+    fn deliver_some(&mut self) {
+        if let Some(id) = self.any_conn() {
+            let count = self.some_bytes();
+            self.deliver(id, count);
+        }
+    }
+
+    fn deliver(&mut self, id: u64, count: usize) {
         if let Some((net, mut lent)) = self.lend() {
             net.deliver(id, count, &mut lent);
         }
@@ -242,6 +305,9 @@ impl World {
         if self.chance.one_in(faults.drop_in) {
             let at = self.chance.index(self.clients.len());
             self.clients[at].hang_up(&mut self.net);
+            if faults.power_in > 0 && self.chance.one_in(4) {
+                self.cut_at = Some(self.counts.steps + self.chance.below(250));
+            }
         }
         if self.chance.one_in(faults.clock_in) {
             let span = self.chance.below(2 * WALL_JUMP_MS);
@@ -261,7 +327,8 @@ impl World {
             let used: u64 = self.disk.files().iter().map(|(_, len)| len).sum();
             self.disk.set_capacity(used + self.chance.below(100_000));
         }
-        if self.chance.one_in(faults.power_in) {
+        let decided = self.cut_at.take_if(|at| *at <= self.counts.steps).is_some();
+        if decided || self.chance.one_in(faults.power_in) {
             self.power_cut();
         } else if self.chance.one_in(faults.kill_in) {
             self.die(Down::Killed);
@@ -277,9 +344,10 @@ impl World {
 
     /// A write or sync has failed: the process ends, and sometimes the machine with it.
     fn die_of_disk(&mut self) {
-        match self.chance.below(3) {
-            0 => self.power_cut(),
-            _ => self.die(Down::Killed),
+        match self.script {
+            Some(script) => self.die(script.end),
+            None if self.chance.one_in(3) => self.power_cut(),
+            None => self.die(Down::Killed),
         }
     }
 
@@ -318,13 +386,20 @@ impl World {
             let again = !self.finishing
                 && attempt < OPENINGS_MAX / 2
                 && self.chance.below(100) < self.plan.faults.again_percent;
-            if again {
+            let scripted = self.script.as_mut().filter(|_| self.counts.lives > 0);
+            if let Some(after) = scripted.and_then(|script| script.again.take()) {
+                let kind = std::io::ErrorKind::Other;
+                self.disk.fail(Fault { after, kind, syncs_only: false });
+            } else if again {
                 let (after, kind) = (self.chance.below(10), std::io::ErrorKind::Other);
                 self.disk.fail(Fault { after, kind, syncs_only: self.chance.one_in(3) });
             }
             match self.open() {
                 Ok(life) => {
-                    self.disk.mend();
+                    // The script's fault may still lie ahead.
+                    if self.script.is_none() || self.counts.lives > 0 {
+                        self.disk.mend();
+                    }
                     self.counts.lives += 1;
                     self.life = Some(life);
                     self.history.add(Event::Up);
@@ -335,7 +410,7 @@ impl World {
                     // Somebody makes room: nobody did while it was only a fault.
                     let full = self.disk.is_bounded();
                     self.disk.unbound();
-                    if !again && !full {
+                    if !self.disk.is_failing() && !full {
                         self.stuck(&format!("the broker does not start: {error}"));
                         return;
                     }

@@ -18,6 +18,8 @@ pub enum Bug {
     RetrySync,
     /// The entry of a new WAL file in its directory is not synced.
     SkipDirSync,
+    /// The entry of the WAL's directory in its own is not synced.
+    SkipRootSync,
     /// Recovery does not sync what it read.
     SkipRecoverySync,
     /// Recovery cuts off frames whose durability no later frame witnesses.
@@ -45,6 +47,7 @@ pub const BUGS: &[Bug] = &[
     Bug::LoseReader,
     Bug::RetrySync,
     Bug::SkipDirSync,
+    Bug::SkipRootSync,
     Bug::SkipRecoverySync,
     Bug::CutUnwitnessed,
     Bug::TrustOldGeneration,

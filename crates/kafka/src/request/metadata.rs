@@ -78,11 +78,7 @@ impl<'a> Asked<'a> {
     }
 }
 
-fn find(
-    context: &mut Context<'_>,
-    asked: &MetadataRequestTopic<'_>,
-    create: bool,
-) -> Found {
+fn find(context: &mut Context<'_>, asked: &MetadataRequestTopic<'_>, create: bool) -> Found {
     let Some(name) = asked.name else {
         return match context.caller.topic_by_uuid(&asked.topic_id) {
             Some(topic) => Found::Topic(topic),

@@ -54,9 +54,10 @@ fn refused_stays_unseen(all: &Gathered) -> Vec<String> {
 fn offset_identity(all: &Gathered) -> Vec<String> {
     let mut broken = Vec::new();
     let mut values: BTreeMap<(Place, i64), Value> = BTreeMap::new();
-    let acked = all.sent.iter().filter_map(|((place, value), sent)| {
-        sent.acked.map(|offset| ((*place, offset), *value))
-    });
+    let acked = all
+        .sent
+        .iter()
+        .filter_map(|((place, value), sent)| sent.acked.map(|offset| ((*place, offset), *value)));
     let got = all.got.iter().filter_map(|got| got.value.map(|v| ((got.place, got.offset), v)));
     for (at, value) in acked.chain(got) {
         let first = *values.entry(at).or_insert(value);

@@ -138,8 +138,10 @@ fn topics_do_not_vanish_or_come_back() {
     let name = || "t".to_owned();
     let tried = |change| Event::TopicTried { name: name(), change };
     let done = |topic, change| Event::TopicDone { name: name(), topic: [topic; 16], change };
-    let seen = |topic: Option<u8>, asked| {
-        Event::TopicSeen { name: name(), topic: topic.map(|topic| [topic; 16]), asked }
+    let seen = |topic: Option<u8>, asked| Event::TopicSeen {
+        name: name(),
+        topic: topic.map(|topic| [topic; 16]),
+        asked,
     };
     let check = |events: &[Event], broken: usize| {
         assert_eq!(super::rules::topics(events).len(), broken, "{events:?}");

@@ -2,7 +2,9 @@
 //! over any number of connections and lives of the broker.
 
 use sabir_kafka::error_code::ErrorCode;
-use sabir_kafka::generated::fetch::{FetchPartition, FetchRequest, FetchResponse, FetchTopic, PartitionData};
+use sabir_kafka::generated::fetch::{
+    FetchPartition, FetchRequest, FetchResponse, FetchTopic, PartitionData,
+};
 use sabir_kafka::generated::list_offsets::{
     ListOffsetsPartition, ListOffsetsRequest, ListOffsetsResponse, ListOffsetsTopic,
 };
@@ -135,7 +137,10 @@ impl Consumer {
                         self.parts.clear();
                         return Ok(());
                     }
-                    return Err(format!("no offsets of {:?}: error {}", part.place, told.error_code));
+                    return Err(format!(
+                        "no offsets of {:?}: error {}",
+                        part.place, told.error_code
+                    ));
                 }
                 if timestamp == EARLIEST {
                     part.next = Some(told.offset);
@@ -199,8 +204,7 @@ impl Consumer {
         }
         if self.plan.session && self.plan.version >= SESSIONS_FROM {
             let epoch = self.session.map_or(0, |session| session.1);
-            self.session =
-                (response.session_id != 0).then_some((response.session_id, epoch + 1));
+            self.session = (response.session_id != 0).then_some((response.session_id, epoch + 1));
         }
         for topic in &response.responses {
             for data in &topic.partitions {
@@ -249,7 +253,10 @@ impl Consumer {
             code => return Err(format!("fetch of {place:?} at {next}: {code:?}")),
         }
         if data.diverging_epoch.epoch >= 0 {
-            return Err(format!("{place:?} diverges at {:?}, read to {next}", data.diverging_epoch));
+            return Err(format!(
+                "{place:?} diverges at {:?}, read to {next}",
+                data.diverging_epoch
+            ));
         }
         let (start, end) = (data.log_start_offset, data.high_watermark);
         ctx.history.add(Event::Bounds { place, start, end });
@@ -357,13 +364,7 @@ impl Client for Consumer {
 
 fn parts(topic: &topics::Known) -> Vec<Part> {
     let name = &topic.name;
-    let part = |place| Part {
-        name: name.clone(),
-        place,
-        next: None,
-        end: None,
-        epoch: -1,
-        told: None,
-    };
+    let part =
+        |place| Part { name: name.clone(), place, next: None, end: None, epoch: -1, told: None };
     topic.places().map(part).collect()
 }

@@ -326,7 +326,9 @@ impl Producer {
                 target.land(number);
                 Ok(())
             }
-            Some(ErrorCode::OutOfOrderSequenceNumber) if self.plan.promise == Promise::Idempotent => {
+            Some(ErrorCode::OutOfOrderSequenceNumber)
+                if self.plan.promise == Promise::Idempotent =>
+            {
                 if target.queue.front().is_some_and(|batch| batch.number == number) {
                     return Err("out of order, and everything before it was acknowledged".into());
                 }

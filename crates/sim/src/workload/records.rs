@@ -16,7 +16,8 @@ pub fn make(value: Value, len: usize) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(FRONT + len + HASH);
     bytes.extend_from_slice(&value.client.to_be_bytes());
     bytes.extend_from_slice(&value.number.to_be_bytes());
-    bytes.extend((0..len).map(|at| (at as u64).wrapping_mul(value.number | 1) as u8));
+    let from = usize::from(value.number as u8);
+    bytes.extend_from_slice(&FILLER[from..from + len]);
     let hash = hash(&bytes);
     bytes.extend_from_slice(&hash.to_be_bytes());
     bytes
@@ -33,9 +34,26 @@ pub fn value_of(bytes: &[u8]) -> Option<Value> {
     Some(Value { client: ClientId::from_be_bytes(*client), number: u64::from_be_bytes(*number) })
 }
 
+/// What records are filled with, from a place that differs from one to the next.
+static FILLER: [u8; FILLER_BYTES] = {
+    let mut filler = [0; FILLER_BYTES];
+    let mut at = 0;
+    while at < FILLER_BYTES {
+        filler[at] = (at % 251) as u8;
+        at += 1;
+    }
+    filler
+};
+const FILLER_BYTES: usize = (64 << 10) + 256;
+
+/// FNV-1a over words.
 fn hash(bytes: &[u8]) -> u64 {
-    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
-        (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
+    let (words, rest) = bytes.as_chunks::<8>();
+    let mut last = [0; 8];
+    last[..rest.len()].copy_from_slice(rest);
+    let words = words.iter().chain([&last]);
+    words.fold(0xcbf2_9ce4_8422_2325, |hash, word| {
+        (hash ^ u64::from_le_bytes(*word)).wrapping_mul(0x0100_0000_01b3)
     })
 }
 

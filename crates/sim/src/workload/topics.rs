@@ -40,7 +40,8 @@ pub fn ask<T>(
     for name in names.iter().filter(|_| create) {
         ctx.history.add(Event::TopicTried { name: name.clone(), change: Change::Made });
     }
-    let topics = names.iter().map(|name| MetadataRequestTopic { topic_id: [0; 16], name: Some(name) });
+    let topics =
+        names.iter().map(|name| MetadataRequestTopic { topic_id: [0; 16], name: Some(name) });
     let request = MetadataRequest {
         topics: Some(topics.collect()),
         allow_auto_topic_creation: create,

@@ -1,7 +1,7 @@
 //! A disk in memory that can lose, tear and reorder what was not synced, fail at a given operation
 //! and run full. For tests and the simulator; the same code as on real files runs over it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Error, ErrorKind, Result};
 use std::sync::Arc;
 
@@ -48,6 +48,9 @@ struct State {
     seen: BTreeMap<String, u64>,
     kept: BTreeMap<String, u64>,
     changes: Vec<Change>,
+    /// Directories that were made, and those of them that a cut would leave out.
+    dirs: BTreeSet<String>,
+    fresh_dirs: BTreeSet<String>,
     next: u64,
     /// Rises at every cut: files opened before it fail.
     life: u64,
@@ -102,6 +105,11 @@ impl SimDisk {
         self.state.lock().fault = None;
     }
 
+    /// True while a fault is set.
+    pub fn is_failing(&self) -> bool {
+        self.state.lock().fault.is_some()
+    }
+
     /// Bytes that all files together may have.
     pub fn set_capacity(&self, bytes: u64) {
         self.state.lock().capacity = Some(bytes);
@@ -150,6 +158,12 @@ impl SimDisk {
             if *left > 0 {
                 *left -= 1;
                 change.apply(&mut state.kept);
+            }
+        }
+        for dir in std::mem::take(&mut state.fresh_dirs) {
+            if cut == Cut::Lost || chance().is_multiple_of(2) {
+                state.dirs.remove(&dir);
+                state.kept.retain(|path, _| dir_of(path) != dir);
             }
         }
         state.seen = state.kept.clone();
@@ -206,12 +220,17 @@ impl State {
 
     fn change(&mut self, from: Option<&str>, to: Option<(&str, u64)>) {
         let path = from.or(to.map(|to| to.0)).expect("one of the two");
-        let dir = path.rsplit_once('/').map_or("", |(dir, _)| dir).to_owned();
+        let dir = dir_of(path).to_owned();
         let change =
             Change { dir, from: from.map(str::to_owned), to: to.map(|to| (to.0.to_owned(), to.1)) };
         change.apply(&mut self.seen);
         self.changes.push(change);
     }
+}
+
+/// The directory that holds a file.
+fn dir_of(path: &str) -> &str {
+    path.rsplit_once('/').map_or("", |(dir, _)| dir)
 }
 
 impl Change {
@@ -253,6 +272,10 @@ impl Write {
 }
 
 fn put(content: &mut Vec<u8>, at: usize, bytes: &[u8]) {
+    if content.len() == at {
+        content.extend_from_slice(bytes);
+        return;
+    }
     if content.len() < at + bytes.len() {
         content.resize(at + bytes.len(), 0);
     }
@@ -300,8 +323,17 @@ impl Disk for Handle {
         Ok(())
     }
 
-    fn create_dir(&self, _path: &str) -> Result<()> {
-        self.0.state.lock().act(false)
+    fn create_dir(&self, path: &str) -> Result<()> {
+        let mut state = self.0.state.lock();
+        state.act(false)?;
+        let ends = path.match_indices('/').map(|(at, _)| at).chain([path.len()]);
+        for end in ends {
+            let dir = path[..end].to_owned();
+            if state.dirs.insert(dir.clone()) {
+                state.fresh_dirs.insert(dir);
+            }
+        }
+        Ok(())
     }
 
     fn list(&self, path: &str) -> Result<Vec<Entry>> {
@@ -322,6 +354,7 @@ impl Disk for Handle {
         let mut state = self.0.state.lock();
         state.act(true)?;
         let state = &mut *state;
+        state.fresh_dirs.retain(|fresh| dir_of(fresh) != path);
         let (now, later) =
             std::mem::take(&mut state.changes).into_iter().partition(|change| change.dir == path);
         state.changes = later;
@@ -465,6 +498,21 @@ mod tests {
         assert_eq!(content(&disk), [2; 2000]);
         disk.cut(Cut::Lost, || 0);
         assert_eq!(content(&disk), [1; 1000]);
+    }
+
+    #[test]
+    fn a_directory_that_was_not_synced_takes_its_files_with_it() {
+        let disk = SimDisk::new();
+        let handle = Handle(disk.clone());
+        handle.create_dir("d").expect("makes");
+        written(&disk);
+        disk.cut(Cut::Lost, || 0);
+        assert_eq!(disk.files(), vec![]);
+        handle.create_dir("d").expect("makes");
+        handle.sync_dir("").expect("syncs");
+        written(&disk);
+        disk.cut(Cut::Lost, || 0);
+        assert_eq!(disk.files(), vec![("d/f".to_owned(), 1000)]);
     }
 
     #[test]

@@ -84,6 +84,10 @@ impl Files {
         end: End,
     ) -> Result<Files> {
         disk.create_dir(DIR)?;
+        // The directory itself, and the name of the identity beside it.
+        if !planted::active(Bug::SkipRootSync) {
+            disk.sync_dir("")?;
+        }
         // What was read may so far lie in a cache alone, and from now on it counts as durable.
         for live in end.live.iter().filter(|_| !planted::active(Bug::SkipRecoverySync)) {
             disk.open(&name_of(live.file), Mode::Read)?.sync()?;
