@@ -2,6 +2,7 @@
 //! this machine, so that no web page can drive it (see `admin/guard.rs`).
 
 mod guard;
+pub mod shapes;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -15,9 +16,12 @@ use axum::routing::get;
 use axum::{Json, Router};
 use sabir_broker::Broker;
 use sabir_broker::clock::{Clock, Instant};
-use serde_json::json;
+use shapes::{Failure, FailureBody, ListenerStats, Stats};
 
+use crate::memory;
 use crate::metrics::{self, Source};
+
+const OPENAPI: &str = include_str!("admin/openapi.json");
 
 /// Largest body of a request.
 const BODY_BYTES_MAX: usize = 1024 * 1024;
@@ -59,6 +63,8 @@ pub fn router(admin: &Arc<Admin>) -> Router {
         .route("/healthz", get(async || "ok\n"))
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics_page))
+        .route("/v1/openapi.json", get(openapi))
+        .route("/v1/stats", get(stats))
         .fallback(async || error(StatusCode::NOT_FOUND, "not_found", "no such path"))
         .with_state(admin.clone())
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
@@ -86,8 +92,36 @@ async fn metrics_page(State(admin): State<Arc<Admin>>) -> Response {
     ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], page).into_response()
 }
 
+async fn openapi() -> Response {
+    ([(header::CONTENT_TYPE, "application/json")], OPENAPI).into_response()
+}
+
+async fn stats(State(admin): State<Arc<Admin>>) -> Json<Stats> {
+    let up = admin.clock.now().mono.since(admin.started).as_millis();
+    let sources = admin.sources.get().map_or(&[][..], Vec::as_slice);
+    Json(Stats {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        uptime_ms: u64::try_from(up).unwrap_or(u64::MAX),
+        memory_bytes: memory::resident().unwrap_or(0),
+        listeners: sources.iter().map(listener_stats).collect(),
+    })
+}
+
+fn listener_stats(source: &Source) -> ListenerStats {
+    let counters = &source.counters;
+    ListenerStats {
+        name: source.listener.to_string(),
+        open: counters.open.get(),
+        accepted: counters.accepted.get(),
+        refused: counters.refused.get(),
+        received_bytes: counters.bytes_in.get(),
+        sent_bytes: counters.bytes_out.get(),
+        panics: counters.panics.get(),
+    }
+}
+
 /// Every error of the API looks like this.
 fn error(status: StatusCode, kind: &str, message: impl Into<String>) -> Response {
-    let body = json!({ "error": { "kind": kind, "message": message.into() } });
-    (status, Json(body)).into_response()
+    let error = FailureBody { kind: kind.to_owned(), message: message.into() };
+    (status, Json(Failure { error })).into_response()
 }
