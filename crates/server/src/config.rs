@@ -5,6 +5,7 @@ pub mod document;
 mod file;
 pub mod keys;
 mod nearest;
+mod parts;
 pub mod settings;
 #[cfg(test)]
 mod tests;

@@ -2,36 +2,12 @@
 
 use std::sync::Arc;
 
-use bytes::BytesMut;
-use sabir_broker::clock::{Instant, Now};
-use sabir_net::connection::{Close, Connection, Peer, Protocol, Step};
+use sabir_broker::Broker;
+use sabir_kafka::Kafka;
+use sabir_net::connection::Protocol;
 
 use crate::config::settings::Settings;
 
-pub fn protocol(_settings: &Settings) -> Arc<dyn Protocol> {
-    Arc::new(Refuse)
-}
-
-struct Refuse;
-
-impl Protocol for Refuse {
-    fn accept(&self, _peer: Peer, _now: Now) -> Box<dyn Connection> {
-        Box::new(Refuse)
-    }
-}
-
-impl Connection for Refuse {
-    fn on_bytes(&mut self, _input: &mut BytesMut, _step: &mut Step<'_>) -> Result<(), Close> {
-        Err(Close::because("not served by this build"))
-    }
-
-    fn on_wake(&mut self, _step: &mut Step<'_>) -> Result<(), Close> {
-        Ok(())
-    }
-
-    fn deadline(&self) -> Option<Instant> {
-        None
-    }
-
-    fn on_close(&mut self, _step: &mut Step<'_>) {}
+pub fn protocol(settings: &Settings, broker: &Arc<Broker>) -> Arc<dyn Protocol> {
+    Arc::new(Kafka::new(broker.clone(), settings.kafka()))
 }

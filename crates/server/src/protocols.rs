@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use sabir_broker::Broker;
 use sabir_net::connection::Protocol;
 
 use crate::config::settings::Settings;
@@ -10,7 +11,7 @@ use crate::config::settings::Settings;
 #[derive(Clone, Copy)]
 pub enum Serve {
     /// By a machine over bytes.
-    Stream(fn(&Settings) -> Arc<dyn Protocol>),
+    Stream(fn(&Settings, &Arc<Broker>) -> Arc<dyn Protocol>),
     /// By the admin API.
     Admin,
 }

@@ -13,6 +13,7 @@ use sabir_broker::clock::Clock;
 use sabir_net::clock::SystemClock;
 use sabir_net::gate::{Gate, GateSettings, connections_by_descriptors};
 use sabir_net::listener::{Listener, Parts, STALL_MAX, bind_all};
+use sabir_net::random::SystemRandom;
 
 use crate::admin::{self, Admin};
 use crate::config::settings::{ListenerSettings, Settings};
@@ -63,7 +64,7 @@ async fn serve(
     let mut signals = Signals::listen().context("cannot listen to signals")?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::start());
     let broker = open_broker(&settings)?;
-    let admin = Admin::new(broker.clone(), clock.clone());
+    let admin = Admin::new(broker.clone(), clock.clone(), settings.kafka.default_partitions);
     let listeners = start(&settings, bound, &broker, &clock, &admin)?;
     admin.set_ready(listeners.iter().map(source).collect());
     announce(&settings, &listeners, ready_file.as_deref(), began)?;
@@ -79,6 +80,7 @@ async fn serve(
             std::process::exit(1);
         }
     }
+    broker.close();
     tracing::info!("stopped");
     Ok(())
 }
@@ -90,7 +92,8 @@ fn open_broker(settings: &Settings) -> Result<Arc<Broker>> {
         .mode(0o700)
         .create(data)
         .with_context(|| format!("cannot make the data directory {}", data.display()))?;
-    Ok(Arc::new(Broker {}))
+    let broker = Broker::open(data, settings.broker(), &mut SystemRandom::default());
+    broker.with_context(|| format!("cannot open the data directory {}", data.display()))
 }
 
 /// Takes every port before anything else begins: most mistakes show here.
@@ -149,7 +152,7 @@ fn start(
         };
         let protocol = protocols::find(listener.protocol).expect("settings name a known one");
         listeners.push(match protocol.serve {
-            Serve::Stream(make) => Listener::start(sockets, parts, make(settings))?,
+            Serve::Stream(make) => Listener::start(sockets, parts, make(settings, broker))?,
             Serve::Admin => sabir_net::http::start(sockets, parts, admin::router(admin))?,
         });
     }
