@@ -93,7 +93,6 @@ impl Broker {
         random: &mut dyn Random,
         lock: Option<DirLock>,
     ) -> Result<Arc<Broker>, OpenError> {
-        disk.create_dir("wal")?;
         let ident = Ident::open(&*disk, || Ident {
             cluster: random.uuid(),
             shards: SHARDS,

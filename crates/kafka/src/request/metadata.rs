@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use sabir_broker::caller::Declare;
+use sabir_broker::declare::Declare;
 use sabir_broker::error::Kind;
 use sabir_broker::policy::{Action, Resource};
 use sabir_broker::ticket::Ticket;
