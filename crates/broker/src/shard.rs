@@ -86,6 +86,8 @@ pub struct Registry {
     pub producers_below: i64,
     /// The effect that reserved them.
     pub producers_ticket: Ticket,
+    /// The youngest effect on the catalog.
+    pub catalog_ticket: Ticket,
 }
 
 impl Default for Registry {
@@ -95,6 +97,7 @@ impl Default for Registry {
             next_producer: 0,
             producers_below: 0,
             producers_ticket: Ticket::DONE,
+            catalog_ticket: Ticket::DONE,
         }
     }
 }
