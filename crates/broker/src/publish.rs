@@ -32,6 +32,7 @@ impl Caller {
                 break;
             }
             let mut locked = core.lock(*shard);
+            locked.durable = self.broker.wal.marks().get(Class::Durable);
             for (_, op) in &rest[..run] {
                 outcomes.push(if op.batch.len() > OPERATION_MAX {
                     Err(Error::new(Kind::TooLarge, "the batch is larger than a frame takes"))

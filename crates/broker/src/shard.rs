@@ -68,6 +68,8 @@ pub struct Shard {
     pub id: u16,
     /// The frame that takes what is staged now.
     pub open: FrameNo,
+    /// Up to here frames are durable, as far as the shard was told.
+    pub durable: FrameNo,
     /// Under which opening of the broker appends happen.
     pub epoch: i32,
     pub stage: Section,
@@ -107,6 +109,7 @@ impl Shard {
         Shard {
             id,
             open: 1,
+            durable: 0,
             epoch: 0,
             stage: Section::of(id),
             logs: Map::default(),
@@ -138,12 +141,17 @@ impl Shard {
 
     /// Appends a batch, or finds that it is there already.
     pub fn append(&mut self, now: Now, op: &AppendOp, me: &Waker) -> Result<Placed, Error> {
-        let Shard { open, epoch, stage, logs, .. } = self;
+        let Shard { open, durable, epoch, stage, logs, .. } = self;
         let log = logs.get_mut(&op.log).ok_or_else(|| Error::not_found("the topic is gone"))?;
         if log.born > *open {
             return Err(Error::throttled(Ticket::new(Class::Os, *open)));
         }
-        let ticket = Ticket::new(log.class, *open).join(Ticket::new(Class::Durable, log.born));
+        let mut ticket = Ticket::new(log.class, *open);
+        // A ticket has one class: joined with the birth of a log, work that need not be synced
+        // waits for its own sync too, so only while the birth is not durable.
+        if log.born > *durable {
+            ticket = ticket.join(Ticket::new(Class::Durable, log.born));
+        }
         let start = log.view.start();
         if op.header.has_producer() {
             match Producer::judge(log.producers.get(&op.header.producer_id), &op.header) {

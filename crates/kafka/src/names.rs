@@ -14,6 +14,11 @@ pub fn is_topic(name: &str) -> bool {
     (1..=TOPIC_MAX).contains(&name.len()) && name.bytes().all(fits) && name != "." && name != ".."
 }
 
+/// The front of a client's own text, for telling it what is wrong with it: at most 100 bytes.
+pub fn short(text: &str) -> &str {
+    &text[..text.floor_char_boundary(100)]
+}
+
 /// Whether a client may make a topic of this name; what is known of it matters elsewhere.
 ///
 /// # Errors
@@ -22,8 +27,9 @@ pub fn check_new(caller: &Caller, topic: &str) -> Result<(), (ErrorCode, String)
     let invalid = |message: String| Err((ErrorCode::InvalidTopicException, message));
     if !is_topic(topic) {
         return invalid(format!(
-            "Topic name is invalid: {topic:?} is not 1 to {TOPIC_MAX} of a-z, A-Z, 0-9, '.', '_' \
-             and '-', or it is '.' or '..'"
+            "Topic name is invalid: {:?} is not 1 to {TOPIC_MAX} of a-z, A-Z, 0-9, '.', '_' \
+             and '-', or it is '.' or '..'",
+            short(topic)
         ));
     }
     if name::is_reserved(topic) {

@@ -111,6 +111,19 @@ pub fn handle(context: &mut Context<'_>, frame: Bytes) -> Result<Outcome, Close>
     handler(context, head, &body)
 }
 
+/// Topics or other resources that one request of an administrator may name, as in Kafka: each is
+/// answered with more bytes than it takes to name it.
+const RESOURCES_MAX: usize = 10_000;
+
+/// Ends the connection of a client that names too many.
+fn check_resources(count: usize) -> Result<(), Close> {
+    if count <= RESOURCES_MAX {
+        return Ok(());
+    }
+    let reason = format!("a request names {count} resources, more than {RESOURCES_MAX}");
+    Err(Close::because(reason))
+}
+
 /// Decodes a body, or ends the connection as the original does.
 fn decode<'a, M: Message<'a>>(head: &Head, body: &'a [u8]) -> Result<M, Close> {
     crate::codec::decode_body(body, head.version)

@@ -5,6 +5,7 @@ use sabir_broker::topic::Effective;
 use super::entry::{Entry, Source, Synonym};
 use super::topic::KEYS;
 use super::value::Kind;
+use crate::names::short;
 use crate::settings::Settings;
 
 /// What the values are taken from.
@@ -132,6 +133,6 @@ pub fn refusal(name: &str) -> String {
     match row.and_then(|row| row.setting).or(behind) {
         Some(setting) => format!("{name} is read-only: set {setting} in sabir.toml"),
         None if row.is_some() || of_topics => format!("{name} cannot be changed"),
-        None => format!("Unknown broker config name: {name}"),
+        None => format!("Unknown broker config name: {}", short(name)),
     }
 }

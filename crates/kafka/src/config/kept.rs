@@ -1,6 +1,6 @@
 //! What is set on one topic: the core's policy, and as labels what only has to be told again.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use sabir_broker::ticket::Class;
 use sabir_broker::topic::{Effective, Policy, Topic};
@@ -8,6 +8,7 @@ use sabir_broker::topic::{Effective, Policy, Topic};
 use super::entry::{Entry, Source, Synonym};
 use super::topic::{Accepts, Form, KEYS, Key, Rule, find};
 use super::value::{Kind, items};
+use crate::names::short;
 
 /// Before the name of each config that is kept as a label.
 const LABEL: &str = "kafka.";
@@ -30,9 +31,10 @@ impl Kept {
     /// Why it is not accepted, for the client.
     pub fn set(&mut self, name: &str, value: &str) -> Result<(), String> {
         let Some(key) = find(name) else {
-            return Err(format!("Unknown topic config name: {name}"));
+            return Err(unknown(name));
         };
-        let refuse = |why: &str| format!("Invalid value {value} for configuration {name}: {why}");
+        let refuse =
+            |why: &str| format!("Invalid value {} for configuration {name}: {why}", short(value));
         let normal = key.kind.normal(value).map_err(|why| refuse(&why))?;
         match &key.rule {
             Rule::Field(field) => {
@@ -61,19 +63,19 @@ impl Kept {
     /// # Errors
     /// Why it is not accepted, for the client.
     pub fn edit(&mut self, name: &str, value: &str, append: bool) -> Result<(), String> {
-        let key = find(name).ok_or_else(|| format!("Unknown topic config name: {name}"))?;
+        let key = find(name).ok_or_else(|| unknown(name))?;
         let (Kind::List, Rule::Holds { default, .. }) = (key.kind, &key.rule) else {
             let what = if append { "APPEND" } else { "SUBTRACT" };
             return Err(format!("Can't {what} to key {name} because its type is not LIST."));
         };
         let before = self.labels.get(&label(key)).map_or(*default, String::as_str).to_owned();
         let mut list = items(&before);
-        for item in items(value) {
-            if !append {
-                list.retain(|known| *known != item);
-            } else if !list.contains(&item) {
-                list.push(item);
-            }
+        let change: BTreeSet<&str> = items(value).into_iter().collect();
+        if append {
+            let known = list.clone();
+            list.extend(change.into_iter().filter(|item| !known.contains(item)));
+        } else {
+            list.retain(|known| !change.contains(known));
         }
         self.set(name, &list.join(","))
     }
@@ -135,6 +137,10 @@ impl Kept {
             Rule::Holds { .. } => self.labels.get(&label(key)).cloned(),
         }
     }
+}
+
+fn unknown(name: &str) -> String {
+    format!("Unknown topic config name: {}", short(name))
 }
 
 fn label(key: &Key) -> String {

@@ -1,5 +1,7 @@
 //! Values of configs: their types, and how they are read from text.
 
+use std::collections::BTreeSet;
+
 /// The type of a config, as DescribeConfigs numbers it (KIP-569).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -54,8 +56,8 @@ impl Kind {
             }
             Kind::List => {
                 let parts = items(text);
-                let again = |(at, part): (usize, &&str)| parts[..at].contains(part);
-                if parts.iter().enumerate().any(again) {
+                let mut seen = BTreeSet::new();
+                if !parts.iter().all(|part| seen.insert(*part)) {
                     return Err("Configuration values must not be duplicated".to_owned());
                 }
                 parts.join(",")

@@ -8,7 +8,7 @@ use sabir_broker::ticket::Ticket;
 use sabir_net::connection::Close;
 
 use super::create_topics::check_replicas;
-use super::{Outcome, decode};
+use super::{Outcome, check_resources, decode};
 use crate::connection::{Context, Head};
 use crate::error_code::ErrorCode;
 use crate::errors::of_declare;
@@ -21,6 +21,7 @@ type Refusal = (ErrorCode, String);
 
 pub fn handle(context: &mut Context<'_>, head: Head, body: &Bytes) -> Result<Outcome, Close> {
     let request: CreatePartitionsRequest<'_> = decode(&head, body)?;
+    check_resources(request.topics.len())?;
     let mut times = BTreeMap::new();
     for topic in &request.topics {
         *times.entry(topic.name).or_insert(0) += 1;

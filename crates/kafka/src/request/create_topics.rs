@@ -10,7 +10,7 @@ use sabir_broker::ticket::Ticket;
 use sabir_broker::topic::Topic;
 use sabir_net::connection::Close;
 
-use super::{Outcome, decode};
+use super::{Outcome, check_resources, decode};
 use crate::config::{Entry, Kept};
 use crate::connection::{Context, Head};
 use crate::error_code::ErrorCode;
@@ -35,6 +35,7 @@ struct Made {
 
 pub fn handle(context: &mut Context<'_>, head: Head, body: &Bytes) -> Result<Outcome, Close> {
     let request: CreateTopicsRequest<'_> = decode(&head, body)?;
+    check_resources(request.topics.len())?;
     let mut times = BTreeMap::new();
     for topic in &request.topics {
         *times.entry(topic.name).or_insert(0) += 1;
@@ -207,7 +208,10 @@ fn configs(context: &Context<'_>, asked: &CreatableTopic<'_>) -> Result<Kept, Re
     let mut kept = Kept::default();
     for config in &asked.configs {
         let Some(value) = config.value else {
-            let message = format!("Null value not supported for topic configs: {}", config.name);
+            let message = format!(
+                "Null value not supported for topic configs: {}",
+                names::short(config.name)
+            );
             return Err(invalid(message));
         };
         kept.set(config.name, value).map_err(invalid)?;

@@ -9,7 +9,7 @@ use sabir_broker::ticket::Ticket;
 use sabir_broker::topic::Topic;
 use sabir_net::connection::Close;
 
-use super::{Outcome, decode};
+use super::{Outcome, check_resources, decode};
 use crate::connection::{Context, Head};
 use crate::error_code::ErrorCode;
 use crate::errors::of_declare;
@@ -23,6 +23,7 @@ type Refusal = (ErrorCode, String);
 
 pub fn handle(context: &mut Context<'_>, head: Head, body: &Bytes) -> Result<Outcome, Close> {
     let request: DeleteTopicsRequest<'_> = decode(&head, body)?;
+    check_resources(request.topics.len() + request.topic_names.len())?;
     let by_name = request.topic_names.iter().map(|name| (Some(*name), NO_ID));
     let by_either = request.topics.iter().map(|topic| (topic.name, topic.topic_id));
     let asked: Vec<_> = by_name.chain(by_either).collect();

@@ -6,7 +6,7 @@ use sabir_broker::policy::{Action, Resource};
 use sabir_net::connection::Close;
 
 use super::metadata::advertised;
-use super::{Outcome, decode};
+use super::{Outcome, check_resources, decode};
 use crate::config::{Entry, Kept, broker};
 use crate::connection::{Context, Head};
 use crate::error_code::ErrorCode;
@@ -15,6 +15,7 @@ use crate::generated::describe_configs::{
     DescribeConfigsRequest, DescribeConfigsResource, DescribeConfigsResourceResult,
     DescribeConfigsResponse, DescribeConfigsResult, DescribeConfigsSynonym,
 };
+use crate::names::short;
 
 /// Types of resources that have configs here.
 pub const TOPIC: i8 = 2;
@@ -24,6 +25,7 @@ pub type Refusal = (ErrorCode, String);
 
 pub fn handle(context: &mut Context<'_>, head: Head, body: &Bytes) -> Result<Outcome, Close> {
     let request: DescribeConfigsRequest<'_> = decode(&head, body)?;
+    check_resources(request.resources.len())?;
     let found: Vec<_> = request.resources.iter().map(|resource| find(context, resource)).collect();
     let ticket = context.caller.catalog_ticket();
     let results = request.resources.iter().zip(&found).map(|(resource, found)| {
@@ -111,7 +113,7 @@ fn find(
 
 pub fn no_topic(name: &str) -> Refusal {
     let code = ErrorCode::UnknownTopicOrPartition;
-    (code, format!("The topic '{name}' does not exist."))
+    (code, format!("The topic '{}' does not exist.", short(name)))
 }
 
 pub fn unsupported(resource_type: i8) -> Refusal {
@@ -128,7 +130,7 @@ pub fn check_broker(context: &Context<'_>, name: &str) -> Result<(), Refusal> {
             Err((ErrorCode::InvalidRequest, message))
         }
         Err(_) => {
-            let message = format!("Broker id must be an integer, but it is: {name}");
+            let message = format!("Broker id must be an integer, but it is: {}", short(name));
             Err((ErrorCode::InvalidRequest, message))
         }
     }

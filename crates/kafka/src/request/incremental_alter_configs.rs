@@ -1,7 +1,7 @@
 //! IncrementalAlterConfigs (key 44): single configs of topics set, unset, or edited as lists
 //! (KIP-339). The broker's own are read-only.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use sabir_broker::error::Kind;
@@ -10,7 +10,7 @@ use sabir_broker::ticket::Ticket;
 use sabir_net::connection::Close;
 
 use super::describe_configs::{BROKER, Refusal, TOPIC, check_broker, no_topic, unsupported};
-use super::{Outcome, decode};
+use super::{Outcome, check_resources, decode};
 use crate::config::{Kept, broker};
 use crate::connection::{Context, Head};
 use crate::error_code::ErrorCode;
@@ -19,6 +19,7 @@ use crate::generated::incremental_alter_configs::{
     AlterConfigsResource, AlterConfigsResourceResponse, AlterableConfig,
     IncrementalAlterConfigsRequest, IncrementalAlterConfigsResponse,
 };
+use crate::names::short;
 
 // What is done to a config.
 const SET: i8 = 0;
@@ -28,6 +29,7 @@ const SUBTRACT: i8 = 3;
 
 pub fn handle(context: &mut Context<'_>, head: Head, body: &Bytes) -> Result<Outcome, Close> {
     let request: IncrementalAlterConfigsRequest<'_> = decode(&head, body)?;
+    check_resources(request.resources.len())?;
     let mut times = BTreeMap::new();
     for resource in &request.resources {
         *times.entry((resource.resource_type, resource.resource_name)).or_insert(0) += 1;
@@ -91,10 +93,8 @@ fn alter(
 /// Checks what no resource takes.
 fn check_form(configs: &[AlterableConfig<'_>]) -> Result<(), Refusal> {
     let refuse = |message: String| Err((ErrorCode::InvalidRequest, message));
-    let again = |(at, config): (usize, &AlterableConfig<'_>)| {
-        configs[..at].iter().any(|before| before.name == config.name)
-    };
-    if configs.iter().enumerate().any(again) {
+    let mut names = BTreeSet::new();
+    if !configs.iter().all(|config| names.insert(config.name)) {
         return refuse("Error due to duplicate config keys".to_owned());
     }
     for config in configs {
@@ -102,7 +102,7 @@ fn check_form(configs: &[AlterableConfig<'_>]) -> Result<(), Refusal> {
             DELETE => {}
             SET | APPEND | SUBTRACT if config.value.is_some() => {}
             SET | APPEND | SUBTRACT => {
-                return refuse(format!("Null value not supported for : {}", config.name));
+                return refuse(format!("Null value not supported for : {}", short(config.name)));
             }
             other => return refuse(format!("Unknown operation type {other}")),
         }
