@@ -125,14 +125,20 @@ fn entry(
     Entry { name, value, source, read_only: true, kind, synonyms, about }
 }
 
+/// What has to be set in `sabir.toml` to change this config, if it can be changed.
+pub fn setting(name: &str) -> Option<&'static str> {
+    let row = ROWS.iter().find(|row| row.name == name).and_then(|row| row.setting);
+    let behind = SETTINGS.iter().find(|(known, _)| *known == name).map(|(_, setting)| *setting);
+    row.or(behind)
+}
+
 /// Why this config of the broker cannot be altered here, for the client.
 pub fn refusal(name: &str) -> String {
-    let row = ROWS.iter().find(|row| row.name == name);
-    let of_topics = KEYS.iter().any(|key| key.broker == Some(name));
-    let behind = SETTINGS.iter().find(|(known, _)| *known == name).map(|(_, setting)| *setting);
-    match row.and_then(|row| row.setting).or(behind) {
+    let known =
+        ROWS.iter().any(|row| row.name == name) || KEYS.iter().any(|key| key.broker == Some(name));
+    match setting(name) {
         Some(setting) => format!("{name} is read-only: set {setting} in sabir.toml"),
-        None if row.is_some() || of_topics => format!("{name} cannot be changed"),
+        None if known => format!("{name} cannot be changed"),
         None => format!("Unknown broker config name: {}", short(name)),
     }
 }

@@ -171,7 +171,7 @@ pub const KEYS: &[Key] = &[
     key("min.insync.replicas", Kind::Int, "min.insync.replicas",
         only("1", &["1"], ONE_COPY), "There is one copy, and it is in sync."),
     key("preallocate", Kind::Boolean, "log.preallocate",
-        only("false", &["false"], NO_FILE), "Without effect: Sabir lays out its files itself."),
+        only("false", &["false"], "Sabir lays out its files itself"), "Without effect: Sabir lays out its files itself."),
     key("remote.log.copy.disable", Kind::Boolean, "",
         only("false", &["false"], NO_TIERS), "Without effect: all is kept on this broker."),
     key("remote.log.delete.on.disable", Kind::Boolean, "",
