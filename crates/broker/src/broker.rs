@@ -128,8 +128,7 @@ impl Broker {
             let mut shard = core.lock(shard);
             (shard.open, shard.epoch) = (end.next, epoch);
         }
-        let parts =
-            WalParts { disk, secret: ident.secret, pool: Arc::default(), recent };
+        let parts = WalParts { disk, secret: ident.secret, pool: Arc::default(), recent };
         let wal = FileWal::open(parts, settings.wal, end, core.clone() as Arc<_>)?;
         let wal: Arc<dyn Wal> = Arc::new(wal);
         let keeper =

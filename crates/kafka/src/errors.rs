@@ -23,6 +23,15 @@ pub fn of_topic(error: &Error) -> ErrorCode {
     }
 }
 
+/// The code for a topic that cannot be made, changed or deleted.
+pub fn of_declare(error: &Error) -> ErrorCode {
+    match error.kind {
+        Kind::Invalid => ErrorCode::InvalidPartitions,
+        Kind::TooLarge => ErrorCode::PolicyViolation,
+        _ => of_topic(error),
+    }
+}
+
 /// The code for bytes that are no batch.
 pub fn of_batch(error: BatchError) -> ErrorCode {
     match error {

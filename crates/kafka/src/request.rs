@@ -1,10 +1,17 @@
 //! From a frame to its handler: one file per request, named after it.
 
 mod api_versions;
+mod create_partitions;
+mod create_topics;
+mod delete_topics;
+mod describe_cluster;
+mod describe_configs;
 mod fetch;
+mod incremental_alter_configs;
 mod init_producer_id;
 mod list_offsets;
 mod metadata;
+mod offset_for_leader_epoch;
 mod produce;
 
 use bytes::Bytes;
@@ -47,7 +54,14 @@ pub const SERVED: &[ApiKey] = &[
     ApiKey::ListOffsets,
     ApiKey::Metadata,
     ApiKey::ApiVersions,
+    ApiKey::CreateTopics,
+    ApiKey::DeleteTopics,
     ApiKey::InitProducerId,
+    ApiKey::OffsetForLeaderEpoch,
+    ApiKey::DescribeConfigs,
+    ApiKey::CreatePartitions,
+    ApiKey::IncrementalAlterConfigs,
+    ApiKey::DescribeCluster,
 ];
 
 /// Checks that a request of this key and version is served. What is not ends the connection, as
@@ -84,7 +98,14 @@ pub fn handle(context: &mut Context<'_>, frame: Bytes) -> Result<Outcome, Close>
         ApiKey::ListOffsets => list_offsets::handle,
         ApiKey::Metadata => metadata::handle,
         ApiKey::ApiVersions => api_versions::handle,
+        ApiKey::CreateTopics => create_topics::handle,
+        ApiKey::DeleteTopics => delete_topics::handle,
         ApiKey::InitProducerId => init_producer_id::handle,
+        ApiKey::OffsetForLeaderEpoch => offset_for_leader_epoch::handle,
+        ApiKey::DescribeConfigs => describe_configs::handle,
+        ApiKey::CreatePartitions => create_partitions::handle,
+        ApiKey::IncrementalAlterConfigs => incremental_alter_configs::handle,
+        ApiKey::DescribeCluster => describe_cluster::handle,
         other => unreachable!("{} is not in the list of what is served", other.name()),
     };
     handler(context, head, &body)
