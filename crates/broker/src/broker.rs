@@ -18,6 +18,8 @@ use crate::bytes::Fields;
 use crate::catalog::Catalog;
 use crate::core::Core;
 use crate::effect::{self, Effect};
+use crate::group::GroupSettings;
+use crate::groups::{Agenda, GroupNames, Restore};
 use crate::limits::SHARDS;
 use crate::random::Random;
 use crate::topic::{Effective, Partition, Row, Topic};
@@ -28,6 +30,7 @@ pub struct Settings {
     /// What topics are kept by where they do not say otherwise.
     pub defaults: Effective,
     pub wal: WalSettings,
+    pub groups: GroupSettings,
 }
 
 /// Why a broker cannot start.
@@ -64,6 +67,9 @@ impl From<ReplayError> for OpenError {
 pub struct Broker {
     pub(crate) core: Arc<Core>,
     pub(crate) catalog: Catalog,
+    pub(crate) groups: GroupNames,
+    pub(crate) group_settings: Arc<GroupSettings>,
+    pub(crate) agenda: Agenda,
     pub(crate) wal: Arc<dyn Wal>,
     pub(crate) ident: Ident,
     pub(crate) settings: Settings,
@@ -102,7 +108,11 @@ impl Broker {
             tracing::error!(%why, "stopping: nothing can be acknowledged any more");
         }));
         let catalog = Catalog::default();
-        let recovery = Recovery { core: &core, catalog: &catalog, defaults: settings.defaults };
+        let groups = GroupNames::default();
+        let group_settings = Arc::new(settings.groups.clone());
+        let restore = Restore { core: &core, names: &groups, settings: &group_settings };
+        let defaults = settings.defaults;
+        let recovery = Recovery { core: &core, catalog: &catalog, defaults, groups: &restore };
         let end = replay::replay(&*disk, ident.secret, None, 0, &mut |frame| {
             let number = frame.number;
             for section in frame.sections {
@@ -113,6 +123,7 @@ impl Broker {
             }
             Ok(())
         })?;
+        restore.finish(&catalog);
         let epoch = i32::try_from(end.generation + 1).unwrap_or(i32::MAX);
         for shard in 0..core.count() {
             let mut shard = core.lock(shard);
@@ -125,6 +136,9 @@ impl Broker {
         Ok(Arc::new(Broker {
             core,
             catalog,
+            groups,
+            group_settings,
+            agenda: Agenda::default(),
             wal,
             ident,
             settings,
@@ -154,6 +168,7 @@ struct Recovery<'a> {
     core: &'a Core,
     catalog: &'a Catalog,
     defaults: Effective,
+    groups: &'a Restore<'a>,
 }
 
 impl Recovery<'_> {
@@ -179,10 +194,11 @@ impl Recovery<'_> {
                 home.registry.producers_below = home.registry.producers_below.max(below);
                 home.registry.next_producer = home.registry.producers_below;
             }
-            Effect::LogStart { .. }
-            | Effect::GroupNamed { .. }
-            | Effect::Group { .. }
-            | Effect::GroupGone { .. } => {}
+            Effect::LogStart { .. } => {}
+            Effect::GroupNamed { .. } | Effect::Group { .. } | Effect::GroupGone { .. } => self
+                .groups
+                .apply(frame, shard, &effect)
+                .map_err(|_| refused(frame, "has a group that cannot be read"))?,
         }
         Ok(())
     }

@@ -61,5 +61,7 @@ impl Caller {
         self.broker.wal.wait(ticket, me);
     }
 
+    pub(crate) fn namespace(&self) -> NamespaceId {
+        self.namespace
+    }
 }
-

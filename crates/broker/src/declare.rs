@@ -100,6 +100,7 @@ impl Caller {
         let ticket = home.stage(&Effect::TopicGone { id: topic.id });
         drop(home);
         leave(core, catalog, topic);
+        self.broker.agenda.forget(topic.uuid, ticket.frame());
         self.broker.wal.notify();
         Ok(ticket)
     }

@@ -11,6 +11,7 @@ mod effect;
 pub mod error;
 pub mod fetch;
 pub mod group;
+pub mod groups;
 pub mod limits;
 pub mod name;
 pub mod policy;

@@ -51,7 +51,7 @@ impl Caller {
         outcomes
     }
 
-    fn admit(&self, core: &Core) -> Result<(), Error> {
+    pub(crate) fn admit(&self, core: &Core) -> Result<(), Error> {
         if core.staged_bytes() < STAGED_MAX {
             return Ok(());
         }

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use crate::clock::{Now, WallMs};
 use crate::effect::{self, Effect};
 use crate::error::{Error, Kind};
+use crate::groups::Groups;
 use crate::limits::PRODUCERS_MAX;
 use crate::producer::{Producer, Verdict};
 
@@ -72,6 +73,7 @@ pub struct Shard {
     pub epoch: i32,
     pub stage: Section,
     pub logs: Map<LogId, LogState>,
+    pub groups: Groups,
     /// Only that of shard 0 is used.
     pub registry: Registry,
 }
@@ -107,6 +109,7 @@ impl Shard {
             epoch: 0,
             stage: Section::of(id),
             logs: Map::default(),
+            groups: Groups::default(),
             registry: Registry::default(),
         }
     }

@@ -7,6 +7,7 @@ mod connection;
 pub mod error_code;
 mod errors;
 pub mod generated;
+mod groups;
 mod names;
 mod request;
 mod session;
