@@ -75,6 +75,9 @@ pub struct Listed {
     pub protocol_type: Option<Text>,
 }
 
+/// One result for each of the things asked for, in order.
+pub type Results = Vec<Result<(), GroupError>>;
+
 /// Topic, partition and what was committed for it.
 pub type CommittedOf = (TopicId, i32, Committed);
 
@@ -162,7 +165,7 @@ impl Caller {
         now: Now,
         name: &str,
         members: &[LeaveMember<'_>],
-    ) -> Result<Answer<Vec<Result<(), GroupError>>>, Error> {
+    ) -> Result<Answer<Results>, Error> {
         self.may_use_group(name)?;
         self.admit(&self.broker.core)?;
         let unknown = Answer::at_once(vec![Err(GroupError::UnknownMember); members.len()]);
@@ -178,7 +181,7 @@ impl Caller {
         now: Now,
         name: &str,
         commit: Commit<'_>,
-    ) -> Result<Answer<Result<Vec<Result<(), GroupError>>, GroupError>>, Error> {
+    ) -> Result<Answer<Result<Results, GroupError>>, Error> {
         self.may_use_group(name)?;
         self.admit(&self.broker.core)?;
         loop {

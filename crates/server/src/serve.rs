@@ -65,7 +65,7 @@ async fn serve(
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::start());
     let broker = open_broker(&settings)?;
     let ticking = ticker::start(broker.clone(), clock.clone());
-    let admin = Admin::new(broker.clone(), clock.clone());
+    let admin = Admin::new(broker.clone(), clock.clone(), settings.kafka.default_partitions);
     let listeners = start(&settings, bound, &broker, &clock, &admin)?;
     admin.set_ready(listeners.iter().map(source).collect());
     announce(&settings, &listeners, ready_file.as_deref(), began)?;

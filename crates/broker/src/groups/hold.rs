@@ -19,9 +19,12 @@ use crate::topic::NamespaceId;
 pub struct Groups {
     pub(super) map: BTreeMap<u64, Held>,
     due: BTreeSet<(Instant, u64)>,
-    /// Whose rows are older than they are, and whose rows have to go.
+    /// Whose rows are older than they are, and whose rows have to go ...
     pub(super) dirty: BTreeSet<u64>,
     pub(super) gone: Vec<u64>,
+    /// ... and those of them that the checkpoint being made stores.
+    pub(super) imaging: BTreeSet<u64>,
+    pub(super) leaving: Vec<u64>,
 }
 
 /// One group with what the shard knows of it.
@@ -65,6 +68,7 @@ impl Groups {
         let Some(mut held) = self.map.remove(&id) else { return };
         held.plan(&mut self.due, id, None);
         self.dirty.remove(&id);
+        self.imaging.remove(&id);
         self.gone.push(id);
     }
 

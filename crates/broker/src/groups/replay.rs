@@ -12,6 +12,7 @@ use std::sync::Arc;
 use sabir_storage::state::{Changes, Key, Kind};
 use sabir_storage::ticket::FrameNo;
 
+use super::hold::Held;
 use super::names::{GroupNames, GroupRef};
 use crate::bytes::{Fields, Malformed, Put};
 use crate::catalog::Catalog;
@@ -61,6 +62,7 @@ impl Restore<'_> {
     }
 
     /// Takes in a row of kind `Group` or `Offsets`; rows come in the order of their keys.
+    #[cfg_attr(not(test), expect(dead_code, reason = "nothing is checkpointed yet"))]
     pub fn load_row(&self, key: Key, row: &[u8]) -> Result<(), Malformed> {
         if key.shard >= self.core.count() {
             return Err(Malformed);
@@ -116,36 +118,46 @@ impl Restore<'_> {
 }
 
 impl Shard {
-    /// Adds what has to be changed in the rows of at most `max` groups; `applied` is the last
-    /// frame that was cut, and nothing is staged. True if there is more.
-    pub(crate) fn group_rows(&mut self, applied: FrameNo, max: usize, into: &mut Changes) -> bool {
-        assert!(self.stage.is_empty(), "an image is taken between two frames");
-        let shard = self.id;
-        for id in self.groups.gone.drain(..) {
+    /// Begins a checkpoint: groups that differ from their rows now have to be stored.
+    pub fn begin_group_rows(&mut self) {
+        let groups = &mut self.groups;
+        assert!(groups.imaging.is_empty() && groups.leaving.is_empty(), "one checkpoint at a time");
+        groups.imaging = std::mem::take(&mut groups.dirty);
+        groups.leaving = std::mem::take(&mut groups.gone);
+    }
+
+    /// Adds the changed rows of at most `budget` groups; true when nothing is left. `applied` is
+    /// the last frame that was cut; only while nothing is staged.
+    pub fn group_rows(&mut self, applied: FrameNo, budget: usize, into: &mut Changes) -> bool {
+        assert!(self.stage.is_empty(), "an image of shard {} inside an open frame", self.id);
+        let (shard, groups) = (self.id, &mut self.groups);
+        for id in groups.leaving.drain(..) {
             into.delete_ranges.push(Key::all_of(shard, Kind::Group, id));
             into.delete_ranges.push(Key::all_of(shard, Kind::Offsets, id));
         }
-        for _ in 0..max {
-            let Some(id) = self.groups.dirty.pop_first() else { return false };
-            let held = self.groups.map.get_mut(&id).expect("only groups that are here are dirty");
-            let rows = held.group.take_changed_rows();
-            if let Some(head) = rows.head {
-                let mut row = Vec::with_capacity(4 + head.len());
-                row.put_u32(held.namespace);
-                row.put(&head);
-                into.put.push((Key::new(shard, Kind::Group, id, HEAD), row));
-            }
-            let mark = applied.to_le_bytes().to_vec();
-            into.put.push((Key::new(shard, Kind::Group, id, APPLIED), mark));
-            for (page, row) in rows.pages {
-                let sub = u64::from(page.slot) << 32 | u64::from(page.page);
-                let key = Key::new(shard, Kind::Offsets, id, sub);
-                match row {
-                    Some(row) => into.put.push((key, row)),
-                    None => into.delete.push(key),
-                }
-            }
+        for _ in 0..budget {
+            let Some(id) = groups.imaging.pop_first() else { return true };
+            let held = groups.map.get_mut(&id).expect("who goes is no longer imaged");
+            put_rows(held, |kind, sub| Key::new(shard, kind, id, sub), applied, into);
         }
-        !self.groups.dirty.is_empty()
+        groups.imaging.is_empty()
+    }
+}
+
+fn put_rows(held: &mut Held, key: impl Fn(Kind, u64) -> Key, applied: FrameNo, into: &mut Changes) {
+    let rows = held.group.take_changed_rows();
+    if let Some(head) = rows.head {
+        let mut row = Vec::with_capacity(4 + head.len());
+        row.put_u32(held.namespace);
+        row.put(&head);
+        into.put.push((key(Kind::Group, HEAD), row));
+    }
+    into.put.push((key(Kind::Group, APPLIED), applied.to_le_bytes().to_vec()));
+    for (page, row) in rows.pages {
+        let key = key(Kind::Offsets, u64::from(page.slot) << 32 | u64::from(page.page));
+        match row {
+            Some(row) => into.put.push((key, row)),
+            None => into.delete.push(key),
+        }
     }
 }
