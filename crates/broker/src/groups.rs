@@ -90,7 +90,7 @@ impl Caller {
         join: Join<'_>,
     ) -> Result<Answer<Asked<JoinReply>>, Error> {
         self.may_use_group(name)?;
-        self.admit(&self.broker.core)?;
+        self.has_room(&self.broker.core)?;
         loop {
             let at = match self.find_group(name) {
                 Some(at) => at,
@@ -122,7 +122,7 @@ impl Caller {
         sync: Sync<'_>,
     ) -> Result<Answer<Asked<SyncReply>>, Error> {
         self.may_use_group(name)?;
-        self.admit(&self.broker.core)?;
+        self.has_room(&self.broker.core)?;
         let unknown = Answer::at_once(Asked::Refused(GroupError::UnknownMember));
         let Some(at) = self.find_group(name) else { return Ok(unknown) };
         let turn = self.broker.group_turn(now, at, |group| group.sync(now, sync));
@@ -167,7 +167,7 @@ impl Caller {
         members: &[LeaveMember<'_>],
     ) -> Result<Answer<Results>, Error> {
         self.may_use_group(name)?;
-        self.admit(&self.broker.core)?;
+        self.has_room(&self.broker.core)?;
         let unknown = Answer::at_once(vec![Err(GroupError::UnknownMember); members.len()]);
         let Some(at) = self.find_group(name) else { return Ok(unknown) };
         let turn = self.broker.group_turn(now, at, |group| group.leave(now, members));
@@ -183,7 +183,7 @@ impl Caller {
         commit: Commit<'_>,
     ) -> Result<Answer<Result<Results, GroupError>>, Error> {
         self.may_use_group(name)?;
-        self.admit(&self.broker.core)?;
+        self.has_room(&self.broker.core)?;
         loop {
             let at = match self.find_group(name) {
                 Some(at) => at,

@@ -64,6 +64,7 @@ async fn serve(
     let mut signals = Signals::listen().context("cannot listen to signals")?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::start());
     let broker = open_broker(&settings)?;
+    broker.start(clock.clone()).context("cannot start the threads of the broker")?;
     let ticking = ticker::start(broker.clone(), clock.clone());
     let admin = Admin::new(broker.clone(), clock.clone(), settings.kafka.default_partitions);
     let listeners = start(&settings, bound, &broker, &clock, &admin)?;

@@ -62,7 +62,6 @@ impl Restore<'_> {
     }
 
     /// Takes in a row of kind `Group` or `Offsets`; rows come in the order of their keys.
-    #[cfg_attr(not(test), expect(dead_code, reason = "nothing is checkpointed yet"))]
     pub fn load_row(&self, key: Key, row: &[u8]) -> Result<(), Malformed> {
         if key.shard >= self.core.count() {
             return Err(Malformed);

@@ -124,12 +124,27 @@ fn offsets(caller: &Caller, now: Now, group: &str) -> Vec<(TopicId, i64)> {
 
 #[test]
 fn members_generation_and_offsets_survive_a_restart() {
+    // A checkpoint before each of the steps that are named.
+    for checkpoints in ["", "commit", "end", "commit end"] {
+        check_restart(checkpoints);
+    }
+}
+
+fn check_restart(checkpoints: &str) {
     let disk = SimDisk::new();
     let caller = open(&disk);
+    let step = |name: &str| {
+        if checkpoints.contains(name) {
+            caller.broker.keeper().checkpoint_now().expect("stored");
+        }
+    };
     let id = topic(&caller, "t").uuid;
     let generation = become_member(&caller, at(10), "g", "c-1");
+    commit(&caller, at(20), "g", ("c-1", generation), &[(id, 41)]);
+    step("commit");
     commit(&caller, at(20), "g", ("c-1", generation), &[(id, 42)]);
     commit(&caller, at(20), "lonely", ("", -1), &[(id, 7)]);
+    step("end");
     caller.broker.close();
 
     let caller = open(&disk);
