@@ -199,6 +199,7 @@ impl Caller {
         home.registry.gone.extend(topic.partitions.iter().map(|partition| partition.view.clone()));
         drop(home);
         leave(core, catalog, &topic);
+        self.broker.agenda.forget(topic.uuid, ticket.frame());
         self.broker.wal.notify();
         Ok(ticket)
     }

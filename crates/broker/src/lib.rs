@@ -11,6 +11,7 @@ mod effect;
 pub mod error;
 pub mod fetch;
 pub mod group;
+pub mod groups;
 mod image;
 pub mod keeper;
 pub mod limits;

@@ -14,6 +14,7 @@ use std::sync::Arc;
 use crate::clock::{Now, WallMs};
 use crate::effect::{self, Effect};
 use crate::error::{Error, Kind};
+use crate::groups::Groups;
 use crate::limits::PRODUCERS_MAX;
 use crate::producer::{Producer, Verdict};
 
@@ -76,6 +77,7 @@ pub struct Shard {
     pub epoch: i32,
     pub stage: Section,
     pub logs: Map<LogId, LogState>,
+    pub groups: Groups,
     /// Logs that differ from their rows.
     pub dirty: Vec<LogId>,
     /// ... of those the ones that the running checkpoint has to store.
@@ -126,6 +128,7 @@ impl Shard {
             epoch: 0,
             stage: Section::of(id),
             logs: Map::default(),
+            groups: Groups::default(),
             dirty: Vec::new(),
             imaging: Vec::new(),
             registry: Registry::default(),
