@@ -146,3 +146,5 @@ impl LogView {
         Read::Batches(found)
     }
 }
+
+pub mod times;

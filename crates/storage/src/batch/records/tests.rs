@@ -218,7 +218,7 @@ fn damage_is_seen() {
     check("an offset twice", &|b| b[64] = 2, BatchError::Record(1));
     check("an offset above the last", &|b| b[64] = 6, BatchError::Record(0));
     check("a length too large", &|b| b[61] += 2, BatchError::Record(0));
-    check("a key too long", &|b| b[66] = 0x7e, BatchError::Record(0));
+    check("a key too long", &|b| b[65] = 0x7e, BatchError::Record(0));
     check("unknown compression", &|b| b[22] = 7, BatchError::Compression(7));
 }
 
