@@ -18,6 +18,7 @@ mod producer;
 mod publish;
 pub mod random;
 pub mod shard;
+pub mod times;
 pub mod topic;
 
 pub use broker::{Broker, OpenError, Settings};

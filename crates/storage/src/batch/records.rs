@@ -25,6 +25,9 @@ pub struct RecordRef<'a> {
     pub headers: Headers<'a>,
 }
 
+/// Key and value of a header.
+pub type Pair<'a> = (&'a [u8], Option<&'a [u8]>);
+
 /// The headers of a record in their order; a key may come several times, a value may be absent.
 ///
 /// Invariant: `bytes` hold exactly `count` whole headers.
@@ -151,15 +154,15 @@ impl<'a> Headers<'a> {
     }
 
     /// Keys and values in the order in which they were written.
-    pub fn iter(&self) -> impl Iterator<Item = (&'a [u8], Option<&'a [u8]>)> + use<'a> {
+    pub fn iter(&self) -> impl Iterator<Item = Pair<'a>> + use<'a> {
         let mut rest = self.bytes;
         std::iter::from_fn(move || {
             if rest.is_empty() {
                 return None;
             }
-            let (key, value, after) = header(rest).expect("checked when the record was read");
+            let (pair, after) = header(rest).expect("checked when the record was read");
             rest = after;
-            Some((key, value))
+            Some(pair)
         })
     }
 
@@ -168,7 +171,7 @@ impl<'a> Headers<'a> {
         let count = usize::try_from(count).ok()?;
         let (mut rest, mut found) = (bytes, 0);
         while !rest.is_empty() {
-            (_, _, rest) = header(rest)?;
+            (_, rest) = header(rest)?;
             found += 1;
         }
         (found == count).then_some(Headers { bytes, count })
@@ -176,10 +179,10 @@ impl<'a> Headers<'a> {
 }
 
 /// The header at the front, and what follows it.
-fn header(bytes: &[u8]) -> Option<(&[u8], Option<&[u8]>, &[u8])> {
+fn header(bytes: &[u8]) -> Option<(Pair<'_>, &[u8])> {
     let (key, rest) = field(bytes)?;
     let (value, rest) = field(rest)?;
-    Some((key?, value, rest))
+    Some(((key?, value), rest))
 }
 
 /// Bytes behind their length, where a negative one means none, and what follows them.
