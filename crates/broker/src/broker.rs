@@ -5,14 +5,13 @@ use std::path::Path;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use sabir_storage::aligned::Pool;
 use sabir_storage::batch::Header;
 use sabir_storage::disk::{DirLock, Disk, OsDisk};
 use sabir_storage::ident::Ident;
 use sabir_storage::log::{LogView, TailBatch};
 use sabir_storage::ticket::FrameNo;
 use sabir_storage::wal::replay::{self, ReplayError};
-use sabir_storage::wal::{FileWal, Wal, WalLoss, WalSettings};
+use sabir_storage::wal::{FileWal, Wal, WalLoss, WalParts, WalSettings};
 
 use crate::bytes::Fields;
 use crate::catalog::Catalog;
@@ -118,9 +117,9 @@ impl Broker {
             let mut shard = core.lock(shard);
             (shard.open, shard.epoch) = (end.next, epoch);
         }
-        let pool = Arc::new(Pool::default());
-        let wal =
-            FileWal::open(disk, ident.secret, settings.wal, end, pool, core.clone() as Arc<_>)?;
+        let parts =
+            WalParts { disk, secret: ident.secret, pool: Arc::default(), recent: Arc::default() };
+        let wal = FileWal::open(parts, settings.wal, end, core.clone() as Arc<_>)?;
         let wal = Arc::new(wal);
         Ok(Arc::new(Broker {
             core,

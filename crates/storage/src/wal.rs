@@ -14,6 +14,7 @@ use parking_lot::{Condvar, Mutex};
 use crate::aligned::Pool;
 use crate::disk::Disk;
 use crate::frame::{Classes, FRAME_MAX, Secret, Section};
+use crate::recent::Recent;
 use crate::ticket::{Class, FrameNo, Marks, Ticket};
 use crate::wake::Waker;
 use files::Files;
@@ -96,6 +97,10 @@ pub struct WalSettings {
     pub linger: Duration,
     /// Files kept for reuse.
     pub spares: usize,
+    /// Bytes of recent batches that no blob holds at most: then writing waits for the bundler.
+    pub fresh_max: usize,
+    /// Bytes of files that replay would read at most: then writing waits for the checkpoint.
+    pub backlog_max: u64,
 }
 
 impl Default for WalSettings {
@@ -105,8 +110,19 @@ impl Default for WalSettings {
             first_file_bytes: 4 << 20,
             linger: Duration::ZERO,
             spares: 4,
+            fresh_max: 160 << 20,
+            backlog_max: 1 << 30,
         }
     }
+}
+
+/// What a WAL is made of.
+pub struct WalParts {
+    pub disk: Arc<dyn Disk>,
+    pub secret: Secret,
+    pub pool: Arc<Pool>,
+    /// Told of every written frame that holds batches.
+    pub recent: Arc<Recent>,
 }
 
 /// The WAL in files of one directory, written by one thread and synced by another.
@@ -122,6 +138,8 @@ struct Shared {
     source: Arc<dyn FrameSource>,
     marks: Arc<Marks>,
     pool: Arc<Pool>,
+    recent: Arc<Recent>,
+    fresh_max: usize,
     files: Files,
     state: Mutex<writer::State>,
     /// The writer waits here, for work or for the syncer.
@@ -141,14 +159,12 @@ impl FileWal {
     /// Continues after what replay found: writes and syncs the opening frame, then starts its
     /// threads.
     pub fn open(
-        disk: Arc<dyn Disk>,
-        secret: Secret,
+        parts: WalParts,
         settings: WalSettings,
         end: replay::End,
-        pool: Arc<Pool>,
         source: Arc<dyn FrameSource>,
     ) -> std::io::Result<FileWal> {
-        let wal = FileWal::without_threads(disk, secret, settings, end, pool, source)?;
+        let wal = FileWal::without_threads(parts, settings, end, source)?;
         for (name, run) in [
             ("wal-write", writer::write_loop as fn(&Shared)),
             ("wal-sync", writer::sync_loop),
@@ -167,13 +183,12 @@ impl FileWal {
     /// The same, but whoever calls [`FileWal::write`] and [`FileWal::sync`] decides when what
     /// happens: for the simulator.
     pub fn without_threads(
-        disk: Arc<dyn Disk>,
-        secret: Secret,
+        parts: WalParts,
         settings: WalSettings,
         end: replay::End,
-        pool: Arc<Pool>,
         source: Arc<dyn FrameSource>,
     ) -> std::io::Result<FileWal> {
+        let WalParts { disk, secret, pool, recent } = parts;
         let generation = end.generation + 1;
         let next = end.next;
         let files = Files::open(disk, secret, settings, generation, end)?;
@@ -184,6 +199,8 @@ impl FileWal {
             source,
             marks: Arc::new(Marks::new(next - 1)),
             pool,
+            recent,
+            fresh_max: settings.fresh_max,
             files,
             state: Mutex::new(writer::State::new(next)),
             work: Condvar::new(),

@@ -8,11 +8,12 @@ use std::ops::Range;
 
 use bytes::Bytes;
 
-use super::{LogView, Offset, TailBatch};
+use super::{LogView, Offset, TailBatch, to_offset};
 use crate::batch::Header;
 use crate::batch::records::{RecordRef, records};
 use crate::blob::{BlobStore, Result};
 use crate::extent::Extent;
+use crate::index::StretchIndex;
 use crate::stretch;
 
 /// Bytes that a search reads from a blob at once.
@@ -83,8 +84,8 @@ impl Search {
         let tail = tail.into_iter().filter(|batch| batch.next > from);
         let mut tail = tail.take_while(|batch| batch.next <= visible.end).peekable();
         let warm = tail.peek().map_or(Offset::MAX, |first| first.base);
-        let cold = extents.into_iter().filter(|extent| next_of(extent) > from);
-        let mut cold = cold.take_while(|extent| base_of(extent) < warm);
+        let cold = extents.into_iter().filter(|extent| to_offset(extent.next) > from);
+        let mut cold = cold.take_while(|extent| to_offset(extent.base) < warm);
         match self.wanted {
             Wanted::From(_) if self.best.is_some() => Pick::Over,
             Wanted::From(timestamp) => {
@@ -114,7 +115,7 @@ impl Search {
 
     /// Takes what [`read`] found in an extent.
     pub fn took(&mut self, extent: &Extent, found: Option<Moment>) {
-        self.searched(next_of(extent), found);
+        self.searched(to_offset(extent.next), found);
     }
 
     /// Opens a batch that [`Search::pick`] gave.
@@ -142,7 +143,10 @@ impl LogView {
     pub fn search(&self, search: &mut Search) -> Found {
         loop {
             let visible = self.start()..self.visible();
-            let pick = search.pick(&[], self.tail.read().iter(), visible.clone());
+            let pick = {
+                let body = self.body.read();
+                search.pick(&body.extents, &body.tail, visible.clone())
+            };
             match pick {
                 Pick::Cold(extent) => return Found::Cold(extent),
                 Pick::Warm(batch) => search.open(&batch, visible.start),
@@ -152,20 +156,20 @@ impl LogView {
     }
 }
 
-/// Searches a stretch in its blob, from `start` on. Reads the index and the region that it leads
-/// to; more only where the start of the log lies within the stretch.
+/// Searches a stretch in its blob, from `start` on. Reads the region that the index leads to;
+/// more only where the start of the log lies within the stretch.
 pub fn read(
     blobs: &dyn BlobStore,
     extent: &Extent,
+    index: &StretchIndex,
     start: Offset,
     wanted: Wanted,
 ) -> Result<Option<Moment>> {
-    let index = stretch::read_index(blobs, extent)?;
     let first = match wanted {
         Wanted::From(timestamp) => timestamp,
         Wanted::Highest => extent.max_timestamp,
     };
-    let Some(base) = stretch::find_timestamp(blobs, extent, &index, first)? else {
+    let Some(base) = stretch::find_timestamp(blobs, extent, index, first)? else {
         return Ok(None);
     };
     let mut from = base.max(start.cast_unsigned());
@@ -174,7 +178,7 @@ pub fn read(
     let mut search = Search::new(wanted);
     let mut step = 1;
     loop {
-        let bytes = stretch::read_stretch(blobs, extent, &index, from, step)?;
+        let bytes = stretch::read_stretch(blobs, extent, index, from, step)?;
         if bytes.is_empty() {
             return Ok(search.best);
         }
@@ -197,14 +201,6 @@ pub fn read(
         }
         step = STEP_BYTES;
     }
-}
-
-fn base_of(extent: &Extent) -> Offset {
-    extent.base.cast_signed()
-}
-
-fn next_of(extent: &Extent) -> Offset {
-    extent.next.cast_signed()
 }
 
 /// The record of one batch that is sought, at `start` or behind it. None only if all that would do

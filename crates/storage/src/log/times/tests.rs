@@ -113,7 +113,8 @@ fn through(
         match search.pick(extents, tail, visible.clone()) {
             Pick::Cold(extent) => {
                 reads += 1;
-                let found = read(blobs, &extent, visible.start, wanted).expect("reads");
+                let index = stretch::read_index(blobs, &extent).expect("its index");
+                let found = read(blobs, &extent, &index, visible.start, wanted).expect("reads");
                 search.took(&extent, found);
             }
             Pick::Warm(batch) => search.open(&batch, visible.start),
