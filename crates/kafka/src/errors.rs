@@ -36,7 +36,10 @@ pub fn of_declare(error: &Error) -> ErrorCode {
 /// The code for bytes that are no batch.
 pub fn of_batch(error: BatchError) -> ErrorCode {
     match error {
-        BatchError::Short | BatchError::Checksum => ErrorCode::CorruptMessage,
+        BatchError::Short | BatchError::Checksum | BatchError::Compressed => {
+            ErrorCode::CorruptMessage
+        }
+        BatchError::Inflated(_) => ErrorCode::MessageTooLarge,
         BatchError::Magic(_) => ErrorCode::UnsupportedForMessageFormat,
         BatchError::Compression(_) => ErrorCode::UnsupportedCompressionType,
         BatchError::Count { .. } | BatchError::Record(_) => ErrorCode::InvalidRecord,

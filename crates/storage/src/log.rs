@@ -346,5 +346,7 @@ fn to_offset(offset: u64) -> Offset {
     i64::try_from(offset).expect("an offset is below 2^63")
 }
 
+pub mod times;
+
 #[cfg(test)]
 mod tests;
