@@ -65,4 +65,8 @@ impl Caller {
     pub fn wait(&self, ticket: Ticket, me: &Waker) {
         self.broker.wal.wait(ticket, me);
     }
+
+    pub(crate) fn namespace(&self) -> NamespaceId {
+        self.namespace
+    }
 }

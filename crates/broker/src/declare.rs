@@ -7,7 +7,7 @@ use std::sync::Arc;
 use sabir_storage::log::LogId;
 use sabir_storage::ticket::Ticket;
 
-use crate::broker::{Broker, enter, leave};
+use crate::broker::Broker;
 use crate::caller::Caller;
 use crate::clock::Now;
 use crate::core::Locked;
@@ -17,6 +17,7 @@ use crate::limits::{LOGS_MAX, PARTITIONS_MAX};
 use crate::name;
 use crate::policy::{Action, Resource};
 use crate::random::Random;
+use crate::recovery::{enter, leave};
 use crate::shard::Shard;
 use crate::topic::{Policy, Row, Topic};
 
@@ -79,7 +80,9 @@ impl Caller {
         };
         let ticket = stage_row(&mut home, &row);
         drop(home);
-        let topic = enter(core, catalog, &settings.defaults, &row, ticket.frame());
+        let topic = enter(core, catalog, &settings.defaults, &row, ticket.frame(), &mut |_, _| {
+            Default::default()
+        });
         self.broker.wal.notify();
         Ok((topic, ticket))
     }
@@ -162,7 +165,9 @@ impl Caller {
         let Broker { core, catalog, settings, .. } = &*self.broker;
         let ticket = stage_row(&mut home, row);
         drop(home);
-        enter(core, catalog, &settings.defaults, row, ticket.frame());
+        enter(core, catalog, &settings.defaults, row, ticket.frame(), &mut |_, _| {
+            Default::default()
+        });
         self.broker.wal.notify();
         ticket
     }
@@ -190,8 +195,11 @@ impl Caller {
             return Err(Error::not_found("the topic is gone"));
         };
         let ticket = stage(&mut home, &Effect::TopicGone { id: topic.id });
+        home.registry.rows.insert(topic.id, None);
+        home.registry.gone.extend(topic.partitions.iter().map(|partition| partition.view.clone()));
         drop(home);
         leave(core, catalog, &topic);
+        self.broker.agenda.forget(topic.uuid, ticket.frame());
         self.broker.wal.notify();
         Ok(ticket)
     }
@@ -209,6 +217,7 @@ fn places(shards: u16, topic: u64, first: LogId, at: Range<u32>) -> Vec<(LogId, 
 fn stage_row(home: &mut Shard, row: &Row) -> Ticket {
     let mut bytes = Vec::new();
     row.encode(&mut bytes);
+    home.registry.rows.insert(row.id, Some(bytes.clone()));
     stage(home, &Effect::Topic { row: bytes.into() })
 }
 

@@ -11,13 +11,18 @@ mod effect;
 pub mod error;
 pub mod fetch;
 pub mod group;
+pub mod groups;
+mod image;
+pub mod keeper;
 pub mod limits;
 pub mod name;
 pub mod policy;
 mod producer;
 mod publish;
 pub mod random;
+mod recovery;
 pub mod shard;
+pub mod times;
 pub mod topic;
 
 pub use broker::{Broker, OpenError, Settings};

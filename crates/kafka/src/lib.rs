@@ -8,6 +8,7 @@ mod connection;
 pub mod error_code;
 mod errors;
 pub mod generated;
+mod groups;
 mod names;
 mod operations;
 mod request;

@@ -1,5 +1,6 @@
 //! The broker's configs as clients see them: read-only, because they are set in `sabir.toml`.
 
+use sabir_broker::group::GroupSettings;
 use sabir_broker::topic::Effective;
 
 use super::entry::{Entry, Source, Synonym};
@@ -12,6 +13,7 @@ use crate::settings::Settings;
 pub struct View<'a> {
     pub settings: &'a Settings,
     pub defaults: &'a Effective,
+    pub groups: &'a GroupSettings,
     /// Host and port that clients of this listener are told.
     pub advertised: (&'a str, i32),
 }
@@ -64,6 +66,17 @@ const ROWS: &[Row] = &[
     row("fetch.max.bytes", Kind::Int, "",
         |view| Some(view.settings.fetch_bytes_max.to_string()),
         "Bytes of records in one fetch response at most; one batch always fits."),
+    row("group.initial.rebalance.delay.ms", Kind::Int, "kafka.group_initial_rebalance_delay_ms",
+        |view| Some(view.groups.initial_delay_ms.to_string()),
+        "How long a new group waits for more members before it assigns partitions."),
+    row("group.max.session.timeout.ms", Kind::Int, "",
+        |view| Some(view.groups.session_timeout_ms_max.to_string()),
+        "Longest session timeout that a member may ask for."),
+    row("group.max.size", Kind::Int, "", |view| Some(view.groups.members_max.to_string()),
+        "Members of a group at most."),
+    row("group.min.session.timeout.ms", Kind::Int, "",
+        |view| Some(view.groups.session_timeout_ms_min.to_string()),
+        "Shortest session timeout that a member may ask for."),
     row("log.retention.hours", Kind::Int, "topic.retention_ms",
         |view| whole(view.defaults.retention_ms, HOUR_MS),
         "log.retention.ms in hours, where that is a whole number."),
@@ -77,6 +90,12 @@ const ROWS: &[Row] = &[
     row("num.partitions", Kind::Int, "kafka.default_partitions",
         |view| Some(view.settings.default_partitions.to_string()),
         "Partitions of a topic made without a number."),
+    row("offset.metadata.max.bytes", Kind::Int, "",
+        |view| Some(view.groups.offset_metadata_bytes_max.to_string()),
+        "Bytes of the text kept with a committed offset at most."),
+    row("offsets.retention.minutes", Kind::Int, "",
+        |view| whole(i64::try_from(view.groups.offset_retention_ms).ok()?, MINUTE_MS),
+        "How long offsets are kept once their group is empty."),
     row("socket.request.max.bytes", Kind::Int, "kafka.request_max_bytes",
         |view| Some(view.settings.request_bytes_max.to_string()),
         "Bytes of a request at most."),
@@ -98,7 +117,8 @@ fn whole(ms: i64, unit_ms: i64) -> Option<String> {
 /// Every config of the broker, by name.
 pub fn describe(view: &View<'_>) -> Vec<Entry> {
     let (settings, defaults) = (Settings::default(), Effective::default());
-    let untouched = View { settings: &settings, defaults: &defaults, ..*view };
+    let groups = GroupSettings::default();
+    let untouched = View { settings: &settings, defaults: &defaults, groups: &groups, ..*view };
     let own = ROWS.iter().map(|row| {
         let value = (row.value)(view);
         let set = value != (row.value)(&untouched);

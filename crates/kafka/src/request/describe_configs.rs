@@ -103,8 +103,8 @@ fn find(
             }
             check_broker(context, name)?;
             let (host, port) = advertised(context.peer);
-            let settings = context.settings;
-            let view = broker::View { settings, defaults, advertised: (&host, port) };
+            let (settings, groups) = (context.settings, caller.broker().group_settings());
+            let view = broker::View { settings, defaults, groups, advertised: (&host, port) };
             Ok(broker::describe(&view))
         }
         other => Err(unsupported(other)),

@@ -171,6 +171,8 @@ fn the_broker_tells_what_is_true_and_can_not_be_changed() {
     check("num.partitions", "3", 4);
     check("default.replication.factor", "1", 5);
     check("message.max.bytes", "1048588", 5);
+    check("group.initial.rebalance.delay.ms", "3000", 5);
+    check("offsets.retention.minutes", "10080", 5);
     check("log.retention.hours", "168", 5);
     check("log.retention.ms", "604800000", 5);
     check("log.retention.bytes", "-1", 5);

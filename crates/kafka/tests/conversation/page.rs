@@ -3,6 +3,7 @@
 use std::fmt::Write;
 use std::path::Path;
 
+use sabir_broker::group::GroupSettings;
 use sabir_broker::topic::Effective;
 use sabir_kafka::config::{Accepts, Form, KEYS, Kept, Rule, broker};
 use sabir_kafka::{SERVED, Settings};
@@ -76,8 +77,12 @@ fn accepted(rule: &Rule) -> String {
 
 fn broker_configs() -> String {
     let (settings, defaults) = (Settings::default(), Effective::default());
-    let view =
-        broker::View { settings: &settings, defaults: &defaults, advertised: ("127.0.0.1", 9092) };
+    let view = broker::View {
+        settings: &settings,
+        defaults: &defaults,
+        groups: &GroupSettings::default(),
+        advertised: ("127.0.0.1", 9092),
+    };
     let mut table = "| config | type | default | set by |\n|---|---|---|---|\n".to_owned();
     for entry in broker::describe(&view) {
         let default = code(entry.value.as_deref().unwrap_or("null"));
