@@ -64,7 +64,7 @@ fn every_config_takes_what_is_done_and_refuses_the_rest() {
     takes("min.insync.replicas", "1", "1");
     refuses("min.insync.replicas", "2", "one copy");
     takes("preallocate", "FALSE", "false");
-    refuses("preallocate", "true", "no such file");
+    refuses("preallocate", "true", "lays out its files itself");
     refuses("preallocate", "1", "either true or false");
     refuses("remote.log.copy.disable", "true", "no remote storage");
     refuses("remote.log.delete.on.disable", "true", "no remote storage");
