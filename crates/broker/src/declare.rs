@@ -163,6 +163,10 @@ impl Caller {
     /// Stages the new row of a topic and makes it known.
     fn replace(&self, mut home: Locked<'_>, row: &Row) -> Ticket {
         let Broker { core, catalog, settings, .. } = &*self.broker;
+        let known =
+            catalog.topic_by_uuid(&row.uuid).expect("it stands there, nobody else changes it");
+        let same = known.partitions.iter().zip(&row.partitions).all(|(a, b)| a.log == b.0);
+        assert!(same && known.partitions.len() <= row.partitions.len(), "partitions stay");
         let ticket = stage_row(&mut home, row);
         drop(home);
         enter(core, catalog, &settings.defaults, row, ticket.frame(), &mut |_, _| {
@@ -224,6 +228,8 @@ fn stage_row(home: &mut Shard, row: &Row) -> Ticket {
 /// Stages a change of the catalog: whoever tells of it from now on waits for it.
 fn stage(home: &mut Shard, effect: &Effect) -> Ticket {
     let ticket = home.stage(effect);
+    let before = home.registry.catalog_ticket.frame();
+    assert!(before <= ticket.frame(), "a change of the catalog before the last one");
     home.registry.catalog_ticket = ticket;
     ticket
 }
