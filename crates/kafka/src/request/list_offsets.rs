@@ -119,7 +119,7 @@ impl Waiting for Listing {
         None
     }
 
-    fn cancel(&mut self, _: &Caller, _: &Waker) {}
+    fn cancel(&mut self, _caller: &Caller, _me: &Waker) {}
 
     fn may_end(&self) -> bool {
         false
