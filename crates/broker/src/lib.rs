@@ -22,6 +22,7 @@ mod publish;
 pub mod random;
 mod recovery;
 pub mod shard;
+pub mod times;
 pub mod topic;
 
 pub use broker::{Broker, OpenError, Settings};

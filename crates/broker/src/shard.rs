@@ -101,6 +101,8 @@ pub struct Registry {
     pub gone: Vec<Arc<LogView>>,
     /// Frame up to which the stored catalog has everything.
     pub stored: FrameNo,
+    /// The youngest effect on the catalog.
+    pub catalog_ticket: Ticket,
 }
 
 impl Default for Registry {
@@ -113,6 +115,7 @@ impl Default for Registry {
             rows: BTreeMap::new(),
             gone: Vec::new(),
             stored: 0,
+            catalog_ticket: Ticket::DONE,
         }
     }
 }

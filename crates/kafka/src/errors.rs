@@ -24,10 +24,22 @@ pub fn of_topic(error: &Error) -> ErrorCode {
     }
 }
 
+/// The code for a topic that cannot be made, changed or deleted.
+pub fn of_declare(error: &Error) -> ErrorCode {
+    match error.kind {
+        Kind::Invalid => ErrorCode::InvalidPartitions,
+        Kind::TooLarge => ErrorCode::PolicyViolation,
+        _ => of_topic(error),
+    }
+}
+
 /// The code for bytes that are no batch.
 pub fn of_batch(error: BatchError) -> ErrorCode {
     match error {
-        BatchError::Short | BatchError::Checksum => ErrorCode::CorruptMessage,
+        BatchError::Short | BatchError::Checksum | BatchError::Compressed => {
+            ErrorCode::CorruptMessage
+        }
+        BatchError::Inflated(_) => ErrorCode::MessageTooLarge,
         BatchError::Magic(_) => ErrorCode::UnsupportedForMessageFormat,
         BatchError::Compression(_) => ErrorCode::UnsupportedCompressionType,
         BatchError::Count { .. } | BatchError::Record(_) => ErrorCode::InvalidRecord,

@@ -1,10 +1,16 @@
 //! From a frame to its handler: one file per request, named after it.
 
 mod api_versions;
+mod create_partitions;
+mod create_topics;
+mod delete_topics;
+mod describe_cluster;
+mod describe_configs;
 mod describe_groups;
 mod fetch;
 mod find_coordinator;
 mod heartbeat;
+mod incremental_alter_configs;
 mod init_producer_id;
 mod join_group;
 mod leave_group;
@@ -13,6 +19,7 @@ mod list_offsets;
 mod metadata;
 mod offset_commit;
 mod offset_fetch;
+mod offset_for_leader_epoch;
 mod produce;
 mod sync_group;
 
@@ -66,7 +73,14 @@ pub const SERVED: &[ApiKey] = &[
     ApiKey::DescribeGroups,
     ApiKey::ListGroups,
     ApiKey::ApiVersions,
+    ApiKey::CreateTopics,
+    ApiKey::DeleteTopics,
     ApiKey::InitProducerId,
+    ApiKey::OffsetForLeaderEpoch,
+    ApiKey::DescribeConfigs,
+    ApiKey::CreatePartitions,
+    ApiKey::IncrementalAlterConfigs,
+    ApiKey::DescribeCluster,
 ];
 
 /// Checks that a request of this key and version is served. What is not ends the connection, as
@@ -112,8 +126,14 @@ pub fn handle(context: &mut Context<'_>, frame: Bytes) -> Result<Outcome, Close>
         ApiKey::DescribeGroups => describe_groups::handle,
         ApiKey::ListGroups => list_groups::handle,
         ApiKey::ApiVersions => api_versions::handle,
+        ApiKey::CreateTopics => create_topics::handle,
+        ApiKey::DeleteTopics => delete_topics::handle,
         ApiKey::InitProducerId => init_producer_id::handle,
-        other => unreachable!("{} is not in the list of what is served", other.name()),
+        ApiKey::OffsetForLeaderEpoch => offset_for_leader_epoch::handle,
+        ApiKey::DescribeConfigs => describe_configs::handle,
+        ApiKey::CreatePartitions => create_partitions::handle,
+        ApiKey::IncrementalAlterConfigs => incremental_alter_configs::handle,
+        ApiKey::DescribeCluster => describe_cluster::handle,
     };
     handler(context, head, &body)
 }
