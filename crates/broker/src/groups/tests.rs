@@ -250,10 +250,11 @@ fn a_group_is_made_in_one_frame_or_not_yet() {
         std::thread::sleep(Duration::from_millis(1));
     }
     let me = Waker::none();
-    let refused = caller.join(at(10), "g", joining("", "c-1", &me)).expect_err("in the midst");
-    assert_eq!(refused.kind, Kind::Throttled);
-    assert!(caller.find_group("g").is_none());
+    let early = caller.join(at(10), "g", joining("", "c-1", &me));
+    let found = caller.find_group("g");
     drop(barrier);
+    assert_eq!(early.expect_err("in the midst of a cut").kind, Kind::Throttled);
+    assert_eq!(found, None);
     become_member(&caller, at(10), "g", "c-1");
     assert_eq!(caller.find_group("g"), Some(GroupRef { id: 2, shard: 2 }));
 }
