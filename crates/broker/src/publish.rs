@@ -52,6 +52,14 @@ impl Caller {
     }
 
     fn admit(&self, core: &Core) -> Result<(), Error> {
+        if core.is_full() {
+            return Err(Error::new(Kind::Full, "the disk is full"));
+        }
+        self.has_room(core)
+    }
+
+    /// Whether the stage takes another operation, which does not ask for room on the disk.
+    pub(crate) fn has_room(&self, core: &Core) -> Result<(), Error> {
         if core.staged_bytes() < STAGED_MAX {
             return Ok(());
         }

@@ -1,5 +1,5 @@
 //! What readers see of one log: what lies in blobs, what lies in memory, and how far it may be
-//! read. Appending goes through the WAL; readers take no lock that an appender of another log takes.
+//! read. Appending goes through the WAL; no reader takes a lock that appenders of other logs take.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -63,6 +63,8 @@ pub struct LogView {
     start: AtomicI64,
     visible: AtomicI64,
     segment_bytes: AtomicU64,
+    /// The log was deleted: nothing of it is read or written any more.
+    gone: AtomicBool,
     body: RwLock<Body>,
     watched: AtomicBool,
     watchers: Mutex<Vec<Waker>>,
@@ -111,6 +113,7 @@ impl LogView {
             start: AtomicI64::new(start),
             visible: AtomicI64::new(end),
             segment_bytes: AtomicU64::new(u64::MAX),
+            gone: AtomicBool::new(false),
             body: RwLock::new(Body {
                 extents,
                 first,
@@ -168,9 +171,18 @@ impl LogView {
         body.tail.iter().take_while(|batch| batch.next <= visible).cloned().collect()
     }
 
+    /// The log was deleted: its memory goes now, its blobs with the next checkpoint.
+    pub fn remove(&self) {
+        self.gone.store(true, Ordering::Release);
+        self.body.write().tail.clear();
+    }
+
     /// Takes a batch that a frame holds; it stays invisible until [`LogView::show`].
     pub fn push(&self, batch: TailBatch) {
         let mut body = self.body.write();
+        if self.gone.load(Ordering::Acquire) {
+            return;
+        }
         if let Some(last) = body.tail.back() {
             assert_eq!(last.next, batch.base, "batches of log {} are contiguous", self.id);
         }
@@ -207,7 +219,7 @@ impl LogView {
     /// first one in any case.
     pub fn read(&self, from: Offset, max_bytes: usize, always_one: bool) -> Read {
         let visible = self.visible();
-        if from < self.start() || from > visible {
+        if from < self.start() || from > visible || self.gone.load(Ordering::Acquire) {
             return Read::OutOfRange;
         }
         if from == visible {
@@ -280,9 +292,8 @@ impl LogView {
         }
     }
 
-    /// Drops the extents that lie wholly below the start, and returns them.
-    pub fn drop_below_start(&self) -> Vec<Extent> {
-        let start = self.start();
+    /// Drops the extents that lie wholly below `start`, and returns them.
+    pub fn drop_below(&self, start: Offset) -> Vec<Extent> {
         let mut body = self.body.write();
         let mut gone = Vec::new();
         while body.extents.front().is_some_and(|first| to_offset(first.next) <= start) {

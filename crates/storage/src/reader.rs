@@ -112,10 +112,7 @@ impl Reader {
             self.ask(&mut inner, extent, next, None);
         }
         drop(inner);
-        match within(&bytes, from, max_bytes) {
-            Some(batches) => Cold::Batches(batches),
-            None => Cold::Pending,
-        }
+        Cold::Batches(within(&bytes, from, max_bytes).expect("a block has what it answers for"))
     }
 
     fn ask(&self, inner: &mut Inner, extent: &Extent, from: Offset, me: Option<&Waker>) {

@@ -32,6 +32,7 @@ struct Inner {
 pub struct Recent {
     inner: Mutex<Inner>,
     less: Condvar,
+    more: Condvar,
 }
 
 impl Recent {
@@ -46,6 +47,19 @@ impl Recent {
         inner.bytes += bytes;
         inner.fresh += bytes;
         inner.entries.push_back(Entry { frame, bytes, views });
+        drop(inner);
+        self.more.notify_one();
+    }
+
+    /// Waits until at least `fresh` bytes are unbundled, but no longer than `most`.
+    pub fn wait_for_work(&self, fresh: usize, most: Duration) {
+        let mut inner = self.inner.lock();
+        let until = std::time::Instant::now() + most;
+        while inner.fresh < fresh && !inner.closed {
+            if self.more.wait_until(&mut inner, until).timed_out() {
+                return;
+            }
+        }
     }
 
     /// Bytes in memory, and how many of them no blob holds.
@@ -123,6 +137,7 @@ impl Recent {
     pub fn close(&self) {
         self.inner.lock().closed = true;
         self.less.notify_all();
+        self.more.notify_all();
     }
 }
 

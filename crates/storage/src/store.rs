@@ -14,7 +14,7 @@ use crate::bundle;
 use crate::checkpoint::CheckpointRow;
 use crate::disk::Disk;
 use crate::extent::{self, Extent};
-use crate::log::{LogId, LogView};
+use crate::log::{LogId, LogView, Offset};
 use crate::recent::Recent;
 use crate::segment;
 use crate::state::redb::RedbState;
@@ -72,6 +72,8 @@ pub struct Store {
     uses: Mutex<HashMap<BlobId, u32, foldhash::fast::FixedState>>,
     next_bundle: AtomicU64,
     pub recent: Arc<Recent>,
+    /// Logs whose extents have changed since the last checkpoint.
+    touched: Mutex<Vec<Arc<LogView>>>,
 }
 
 impl Store {
@@ -94,6 +96,7 @@ impl Store {
             uses: Mutex::default(),
             next_bundle,
             recent,
+            touched: Mutex::default(),
         })
     }
 
@@ -215,9 +218,28 @@ impl Store {
                 made.sort_unstable_by_key(|extent| extent.base);
                 made.iter().for_each(|extent| *uses.entry(extent.blob).or_default() += 1);
                 view.add_extents(&made);
+                self.touched.lock().push(view.clone());
             }
         }
         Ok(written)
+    }
+
+    /// Drops what of a log lies wholly below `start`; returns the blobs that nobody uses any more.
+    pub fn drop_below(&self, view: &Arc<LogView>, start: Offset) -> Vec<BlobId> {
+        let gone = view.drop_below(start);
+        if gone.is_empty() {
+            return Vec::new();
+        }
+        self.touched.lock().push(view.clone());
+        self.release(&gone)
+    }
+
+    /// The changes of rows for all extents that have changed since the last call.
+    pub fn take_extents(&self, changes: &mut Changes) {
+        let mut touched = std::mem::take(&mut *self.touched.lock());
+        touched.sort_unstable_by_key(|view| view.id);
+        touched.dedup_by_key(|view| view.id);
+        touched.iter().for_each(|view| put_extents(view, changes));
     }
 
     /// Gives stretches back; returns the blobs that no log uses any more. They may be deleted once
@@ -281,7 +303,7 @@ fn cut(batches: Vec<BatchRef>, most: u64) -> Vec<Vec<BatchRef>> {
 }
 
 /// Changes of rows for the extents of a log.
-pub fn put_extents(view: &LogView, changes: &mut Changes) {
+fn put_extents(view: &LogView, changes: &mut Changes) {
     let pages = view.take_pages();
     let key = |page: u64| Key::new(view.shard, Kind::Extents, view.id, page);
     if let Some((from, to)) = pages.gone {

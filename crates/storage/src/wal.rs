@@ -67,6 +67,8 @@ pub trait Wal: Send + Sync {
     fn marks(&self) -> &Arc<Marks>;
     /// Wakes `waker` once the mark has reached the ticket; at once if it has already.
     fn wait(&self, ticket: Ticket, waker: &Waker);
+    /// Makes everything that is written durable soon, also where nobody waits for it.
+    fn sync_soon(&self);
     /// Bytes written since the frame that replay would begin with.
     fn backlog(&self) -> u64;
     /// The place of the next frame, for the checkpoint that replaces everything before it.
@@ -258,6 +260,10 @@ impl Wal for FileWal {
 
     fn wait(&self, ticket: Ticket, waker: &Waker) {
         self.shared.wait(ticket, waker);
+    }
+
+    fn sync_soon(&self) {
+        writer::sync_soon(&self.shared);
     }
 
     fn backlog(&self) -> u64 {

@@ -5,6 +5,7 @@
 use std::collections::BTreeSet;
 
 use bytes::Bytes;
+use sabir_broker::caller::Caller;
 use sabir_broker::clock::Instant;
 use sabir_broker::log::times::Moment;
 use sabir_broker::policy::{Action, Resource};
@@ -118,7 +119,7 @@ impl Waiting for Listing {
         None
     }
 
-    fn cancel(&mut self, _me: &Waker) {}
+    fn cancel(&mut self, _caller: &Caller, _me: &Waker) {}
 
     fn may_end(&self) -> bool {
         false

@@ -80,11 +80,11 @@ fn extents_are_stored_in_pages_of_which_only_changed_ones_are_written() {
     add(100, 130);
     assert_eq!(counts(&view.take_pages()), vec![(1, 64), (2, 2)]);
     view.set_start(70);
-    assert_eq!(view.drop_below_start().len(), 70);
+    assert_eq!(view.drop_below(70).len(), 70);
     let pages = view.take_pages();
     assert_eq!((counts(&pages), pages.gone), (vec![(1, 58), (2, 2)], Some((0, 1))));
     view.set_start(130);
-    view.drop_below_start();
+    view.drop_below(130);
     let pages = view.take_pages();
     assert_eq!((counts(&pages), pages.gone), (vec![(2, 0)], Some((1, 2))));
 }

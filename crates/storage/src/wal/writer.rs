@@ -78,6 +78,11 @@ pub fn open(shared: &Shared) -> std::io::Result<()> {
     sync(shared)
 }
 
+pub fn sync_soon(shared: &Shared) {
+    shared.state.lock().sync_now = true;
+    shared.written.notify_one();
+}
+
 pub fn stop(shared: &Shared) {
     shared.state.lock().stop = true;
     shared.asleep.store(false, Ordering::SeqCst);
