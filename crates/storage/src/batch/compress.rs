@@ -32,14 +32,16 @@ pub fn inflate(
     limit: usize,
 ) -> Result<Vec<u8>, BatchError> {
     let most = bytes.len().saturating_mul(RATIO_MAX).max(RATIO_FREE).min(limit);
-    match compression {
+    let out = match compression {
         Compression::None if bytes.len() > most => Err(BatchError::Inflated(most)),
         Compression::None => Ok(bytes.to_vec()),
         Compression::Gzip => drain(MultiGzDecoder::new(bytes), most),
         Compression::Snappy => snappy(bytes, most),
         Compression::Lz4 => drain(FrameDecoder::new(bytes), most),
         Compression::Zstd => zstd(bytes, most),
-    }
+    }?;
+    assert!(out.len() <= most, "{} bytes where {most} were allowed", out.len());
+    Ok(out)
 }
 
 /// Reads to the end, or until there is more than allowed.

@@ -121,6 +121,7 @@ impl Search {
     /// Opens a batch that [`Search::pick`] gave.
     pub fn open(&mut self, batch: &TailBatch, start: Offset) {
         let header = Header::parse(&batch.bytes).expect("only whole batches are appended");
+        assert_eq!(header.next_offset(), batch.next, "a batch that is kept as another");
         self.searched(batch.next, within(&batch.bytes, &header, start, self.wanted));
     }
 
@@ -130,6 +131,7 @@ impl Search {
     }
 
     fn searched(&mut self, below: Offset, found: Option<Moment>) {
+        assert!(found.is_none_or(|found| found.offset < below), "found outside of what was read");
         self.from = self.from.max(below);
         // On a tie the first wins, which was found earlier.
         let better = found.filter(|new| self.best.is_none_or(|old| new.timestamp > old.timestamp));
