@@ -153,6 +153,8 @@ fn check_resources(count: usize) -> Result<(), Close> {
 
 /// Decodes a body, or ends the connection as the original does.
 fn decode<'a, M: Message<'a>>(head: &Head, body: &'a [u8]) -> Result<M, Close> {
-    crate::codec::decode_body(body, head.version)
+    // What follows the message is dropped, as the original does: librdkafka's Metadata request for
+    // all topics is longer than its fields.
+    M::decode(&mut Reader::new(body), head.version)
         .map_err(|error| Close::because(format!("bad {} request: {error}", head.key.name())))
 }
