@@ -86,7 +86,9 @@ class AdminTest {
             assertEquals(List.of(partition.leader()), partition.isr());
         }
         var ids = TopicCollection.ofTopicIds(List.of(id));
-        assertEquals(byName, Kit.get(admin.describeTopics(ids).allTopicIds()).get(id));
+        var byId = Kit.get(admin.describeTopics(ids).allTopicIds()).get(id);
+        assertEquals(topic, byId.name());
+        assertEquals(3, byId.partitions().size());
         Kit.failure(
                 TopicExistsException.class, admin.createTopics(List.of(newTopic(topic, 1))).all());
         Kit.get(admin.deleteTopics(List.of(topic)).all());
