@@ -1,3 +1,55 @@
-//! Entry point.
+//! `sabir-bench`: a load generator, the disk's yardstick, and the cases that put Sabir, alone or
+//! beside its peers, through both. `cargo xtask bench` builds and runs it.
 
-fn main() {}
+mod bench;
+mod broker;
+mod counters;
+mod disk;
+mod kafka;
+mod latency;
+mod load;
+mod machine;
+mod process;
+mod start;
+mod storage;
+mod table;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(name = "sabir-bench", about = "Measures message brokers", version)]
+struct Line {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Send and receive messages that were encoded before.
+    #[command(subcommand)]
+    Load(load::Load),
+    /// Measure what the disk can do by itself.
+    Disk(disk::Options),
+    /// Durable ingest beside the disk's own rate, start, memory, restart.
+    Storage(bench::Options),
+    /// The cases of the Kafka protocol, on Sabir alone or beside Apache Kafka.
+    Kafka(kafka::Options),
+}
+
+fn main() -> ExitCode {
+    let result = match Line::parse().command {
+        Command::Load(load) => load::main(load),
+        Command::Disk(options) => disk::main(&options),
+        Command::Storage(options) => storage::main(options),
+        Command::Kafka(options) => kafka::main(options),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("sabir-bench: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

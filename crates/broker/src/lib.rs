@@ -1,1 +1,27 @@
-//! Sabir's broker crate.
+//! The core: what a protocol may see of Sabir. No socket, no file, no clock, no task.
+
+mod broker;
+mod bytes;
+pub mod caller;
+mod catalog;
+pub mod clock;
+mod core;
+pub mod declare;
+mod effect;
+pub mod error;
+pub mod fetch;
+pub mod group;
+pub mod limits;
+pub mod name;
+pub mod policy;
+mod producer;
+mod publish;
+pub mod random;
+pub mod shard;
+pub mod topic;
+
+pub use broker::{Broker, OpenError, Settings};
+pub use sabir_storage::batch;
+pub use sabir_storage::log;
+pub use sabir_storage::ticket;
+pub use sabir_storage::wake;

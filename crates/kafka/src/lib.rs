@@ -1,1 +1,47 @@
-//! Sabir's kafka crate.
+//! Kafka: its wire protocol over the broker core. Knows requests and responses; opens no socket
+//! and no file, and reads no clock.
+
+pub mod api;
+pub mod codec;
+mod connection;
+pub mod error_code;
+mod errors;
+pub mod generated;
+mod names;
+mod request;
+mod session;
+mod settings;
+
+use std::sync::Arc;
+
+use sabir_broker::Broker;
+use sabir_broker::caller::Caller;
+use sabir_broker::clock::Now;
+use sabir_broker::policy::Identity;
+use sabir_net::connection::{Connection, Peer, Protocol};
+
+pub use request::SERVED;
+pub use settings::Settings;
+
+/// Kafka's protocol as the server registers it.
+pub struct Kafka {
+    broker: Arc<Broker>,
+    settings: Arc<Settings>,
+}
+
+impl Kafka {
+    pub const NAME: &'static str = "kafka";
+    pub const PORT: u16 = 9092;
+
+    pub fn new(broker: Arc<Broker>, settings: Settings) -> Kafka {
+        Kafka { broker, settings: Arc::new(settings) }
+    }
+}
+
+impl Protocol for Kafka {
+    fn accept(&self, peer: Peer, now: Now) -> Box<dyn Connection> {
+        let caller = Caller::new(self.broker.clone(), Identity::anonymous(), 0);
+        let settings = self.settings.clone();
+        Box::new(connection::KafkaConnection::new(settings, peer, caller, now))
+    }
+}

@@ -1,3 +1,32 @@
-//! Entry point.
+//! The binary `sabir`: the broker and the commands that talk to one.
 
-fn main() {}
+mod admin;
+mod cli;
+mod config;
+mod exposure;
+mod holder;
+mod kafka;
+mod logging;
+mod memory;
+mod metrics;
+mod protocols;
+mod ready;
+mod serve;
+mod shutdown;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    match cli::run(cli::Cli::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("sabir: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

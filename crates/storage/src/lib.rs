@@ -1,1 +1,23 @@
-//! Sabir's storage crate.
+//! Sabir's storage: the write-ahead log, logs of record batches, blobs, state rows, recovery. It
+//! knows no queue, no user and no wire format.
+
+pub mod aligned;
+pub mod batch;
+pub mod blob;
+pub mod bundle;
+pub mod crc;
+pub mod disk;
+pub mod extent;
+pub mod frame;
+pub mod ident;
+pub mod index;
+pub mod log;
+pub mod segment;
+pub mod state;
+pub mod stretch;
+pub mod ticket;
+pub mod wake;
+pub mod wal;
+
+#[cfg(test)]
+mod test_disk;

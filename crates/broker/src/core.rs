@@ -1,0 +1,133 @@
+//! All shards behind their locks, as the WAL and the callers see them. Lock order: rising shard
+//! number; nothing under a lock blocks, waits, logs or wakes.
+
+use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
+
+use parking_lot::{Mutex, MutexGuard};
+use sabir_storage::frame::{Classes, Section};
+use sabir_storage::ticket::{Class, FrameNo};
+use sabir_storage::wal::{FrameSource, Staged, WalLoss};
+
+use crate::shard::Shard;
+
+/// Sections kept for reuse.
+const RECYCLED_MAX: usize = 64;
+const OS: u8 = 1;
+const DURABLE: u8 = 2;
+
+/// The shards of a node.
+pub struct Core {
+    shards: Box<[Mutex<Shard>]>,
+    staged: AtomicUsize,
+    classes: AtomicU8,
+    recycled: Mutex<Vec<Section>>,
+    /// Called when the WAL is lost; the process ends in it, a simulated one unwinds.
+    on_loss: Box<dyn Fn(&WalLoss) + Send + Sync>,
+}
+
+/// A locked shard. What was staged under it counts once it is released.
+pub struct Locked<'a> {
+    shard: MutexGuard<'a, Shard>,
+    core: &'a Core,
+    before: usize,
+}
+
+impl Core {
+    pub fn new(count: u16, on_loss: impl Fn(&WalLoss) + Send + Sync + 'static) -> Core {
+        Core {
+            shards: (0..count).map(|id| Mutex::new(Shard::new(id))).collect(),
+            staged: AtomicUsize::new(0),
+            classes: AtomicU8::new(0),
+            recycled: Mutex::default(),
+            on_loss: Box::new(on_loss),
+        }
+    }
+
+    pub fn count(&self) -> u16 {
+        u16::try_from(self.shards.len()).expect("made from a u16")
+    }
+
+    /// Bytes that wait to be cut, over all shards.
+    pub fn staged_bytes(&self) -> usize {
+        self.staged.load(Ordering::SeqCst)
+    }
+
+    pub fn lock(&self, shard: u16) -> Locked<'_> {
+        let shard = self.shards[usize::from(shard)].lock();
+        let before = shard.stage.len();
+        Locked { shard, core: self, before }
+    }
+}
+
+impl std::ops::Deref for Locked<'_> {
+    type Target = Shard;
+
+    fn deref(&self) -> &Shard {
+        &self.shard
+    }
+}
+
+impl std::ops::DerefMut for Locked<'_> {
+    fn deref_mut(&mut self) -> &mut Shard {
+        &mut self.shard
+    }
+}
+
+impl Drop for Locked<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            // The state may be half changed: nobody may see it, and recovery takes over.
+            std::process::abort();
+        }
+        let classes = self.shard.stage.classes;
+        let flags = if classes.os { OS } else { 0 } | if classes.durable { DURABLE } else { 0 };
+        self.core.classes.fetch_or(flags, Ordering::SeqCst);
+        let added = self.shard.stage.len() - self.before;
+        self.core.staged.fetch_add(added, Ordering::SeqCst);
+    }
+}
+
+impl FrameSource for Core {
+    fn staged(&self) -> Staged {
+        let flags = self.classes.load(Ordering::SeqCst);
+        let classes = Classes { os: flags & OS != 0, durable: flags & DURABLE != 0 };
+        Staged { bytes: self.staged.load(Ordering::SeqCst), classes }
+    }
+
+    fn cut(&self, number: FrameNo) -> Vec<Section> {
+        self.classes.store(0, Ordering::SeqCst);
+        let mut sections = Vec::new();
+        let mut taken = 0;
+        for shard in &self.shards {
+            let mut shard = shard.lock();
+            let fresh = if shard.stage.is_empty() {
+                Section::default()
+            } else {
+                self.recycled.lock().pop().unwrap_or_default()
+            };
+            if let Some(section) = shard.cut(number, fresh) {
+                taken += section.len();
+                sections.push(section);
+            }
+        }
+        self.staged.fetch_sub(taken, Ordering::SeqCst);
+        sections
+    }
+
+    fn recycle(&self, sections: Vec<Section>) {
+        let mut recycled = self.recycled.lock();
+        for mut section in sections {
+            if recycled.len() < RECYCLED_MAX {
+                section.clear();
+                recycled.push(section);
+            }
+        }
+    }
+
+    fn reached(&self, _class: Class, _upto: FrameNo) {}
+
+    fn lost(&self, why: WalLoss) -> ! {
+        (self.on_loss)(&why);
+        std::process::abort()
+    }
+}

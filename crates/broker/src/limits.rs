@@ -1,0 +1,25 @@
+//! Every limit of the core, related to one another by the compiler.
+
+/// Bytes of a name.
+pub const NAME_MAX: usize = 255;
+/// Partitions of one topic.
+pub const PARTITIONS_MAX: u32 = 10_000;
+/// An operation is admitted while less than this is staged, in bytes, whatever its own size.
+pub const STAGED_MAX: usize = 4 << 20;
+/// The largest single operation, in bytes: a frame with the stage full before it must hold it.
+pub const OPERATION_MAX: usize = 48 << 20;
+/// Payloads of at least this many bytes are shared with the stage instead of copied into it.
+pub const SHARE_MIN: usize = 64 << 10;
+/// Producers that one log remembers; the one not heard of for longest is forgotten first.
+pub const PRODUCERS_MAX: usize = 100_000;
+/// Batches that a log remembers of one producer, to know a resend again.
+pub const RESENDS: usize = 5;
+/// Producer ids that one durable effect reserves.
+pub const PRODUCER_BLOCK: i64 = 1000;
+/// Shards of a new data directory.
+pub const SHARDS: u16 = 16;
+/// Partitions of all topics together.
+pub const LOGS_MAX: usize = 200_000;
+
+const _: () = assert!(STAGED_MAX + OPERATION_MAX < sabir_storage::frame::FRAME_MAX);
+const _: () = assert!(SHARE_MIN < STAGED_MAX);

@@ -1,0 +1,78 @@
+//! The publish path: admission, then each batch into its shard under one short lock.
+
+use std::sync::atomic::Ordering;
+
+use sabir_storage::ticket::{Class, Ticket};
+use sabir_storage::wake::Waker;
+
+use crate::caller::Caller;
+use crate::clock::Now;
+use crate::core::Core;
+use crate::effect::Effect;
+use crate::error::{Error, Kind};
+use crate::limits::{OPERATION_MAX, PRODUCER_BLOCK, STAGED_MAX};
+use crate::shard::{AppendOp, Placed};
+
+impl Caller {
+    /// Appends validated batches, each to its log; one outcome per batch, in order. Shards are
+    /// locked one after the other, so each batch stands for itself.
+    pub fn append(
+        &self,
+        now: Now,
+        ops: &[(u16, AppendOp)],
+        me: &Waker,
+    ) -> Vec<Result<Placed, Error>> {
+        let core = &self.broker.core;
+        let mut outcomes = Vec::with_capacity(ops.len());
+        let mut rest = ops;
+        while let Some((shard, _)) = rest.first() {
+            let run = rest.iter().take_while(|op| op.0 == *shard).count();
+            if let Err(error) = self.admit(core) {
+                outcomes.extend(rest.iter().map(|_| Err(error.clone())));
+                break;
+            }
+            let mut locked = core.lock(*shard);
+            for (_, op) in &rest[..run] {
+                outcomes.push(if op.batch.len() > OPERATION_MAX {
+                    Err(Error::new(Kind::TooLarge, "the batch is larger than a frame takes"))
+                } else {
+                    locked.append(now, op, me)
+                });
+            }
+            drop(locked);
+            rest = &rest[run..];
+        }
+        self.broker.wal.notify();
+        for ((_, op), _) in ops.iter().zip(&outcomes).filter(|(_, outcome)| outcome.is_ok()) {
+            let records = u64::from(op.header.count.unsigned_abs());
+            self.counters.records_in.fetch_add(records, Ordering::Relaxed);
+            self.counters.bytes_in.fetch_add(op.batch.len() as u64, Ordering::Relaxed);
+        }
+        outcomes
+    }
+
+    fn admit(&self, core: &Core) -> Result<(), Error> {
+        if core.staged_bytes() < STAGED_MAX {
+            return Ok(());
+        }
+        let next = self.broker.wal.marks().get(Class::Os) + 1;
+        Err(Error::throttled(Ticket::new(Class::Os, next)))
+    }
+
+    /// A producer id that nobody else has or had; it may be used once the ticket is reached.
+    pub fn producer_id(&self) -> (i64, Ticket) {
+        let mut home = self.broker.core.lock(0);
+        let id = home.registry.next_producer;
+        home.registry.next_producer += 1;
+        if id >= home.registry.producers_below {
+            let below = id + PRODUCER_BLOCK;
+            let ticket = home.stage(&Effect::ProducerIds { below });
+            home.registry.producers_below = below;
+            home.registry.producers_ticket = ticket;
+        }
+        let ticket = home.registry.producers_ticket;
+        drop(home);
+        self.broker.wal.notify();
+        (id, ticket)
+    }
+}

@@ -1,0 +1,242 @@
+//! One Kafka connection: frames in, responses out in the order of the requests. A response leaves
+//! when what it rests on is durable; the next request is read meanwhile.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use sabir_broker::caller::Caller;
+use sabir_broker::clock::{Instant, Now};
+use sabir_broker::random::Random;
+use sabir_broker::ticket::Ticket;
+use sabir_broker::wake::Waker;
+use sabir_net::connection::{Close, Connection, Peer, Step};
+
+use crate::api::ApiKey;
+use crate::codec::{Message, RequestHeader, frame_response_into};
+use crate::request::{self, Outcome, Waiting};
+use crate::session::Sessions;
+use crate::settings::Settings;
+
+/// Bytes that one turn works through at most.
+const TURN_BYTES: usize = 256 << 10;
+/// Bytes of the length before each frame.
+const PREFIX: usize = 4;
+
+/// A response that is encoded and waits for its ticket.
+pub struct Reply {
+    pub ticket: Ticket,
+    pub frame: Vec<Bytes>,
+}
+
+/// The numbers at the front of a request.
+#[derive(Clone, Debug)]
+pub struct Head {
+    pub key: ApiKey,
+    pub version: i16,
+    pub correlation: i32,
+    pub client_id: Option<Arc<str>>,
+}
+
+/// What a request may use.
+pub struct Context<'a> {
+    pub caller: &'a Caller,
+    pub settings: &'a Settings,
+    pub peer: &'a Peer,
+    pub sessions: &'a mut Sessions,
+    pub now: Now,
+    pub random: &'a mut dyn Random,
+    pub me: &'a Waker,
+    pub buffer: &'a mut BytesMut,
+}
+
+impl Context<'_> {
+    /// Encodes a response that may leave once `ticket` is reached.
+    pub fn reply<'m, M: Message<'m>>(
+        &mut self,
+        head: &Head,
+        message: &M,
+        ticket: Ticket,
+    ) -> Result<Reply, Close> {
+        let mut frame = Vec::new();
+        frame_response_into(self.buffer, head.correlation, head.version, message, &mut frame)
+            .map_err(|error| {
+                Close::because(format!("{} cannot be answered: {error}", head.key.name()))
+            })?;
+        Ok(Reply { ticket, frame })
+    }
+}
+
+/// The machine behind one socket.
+pub struct KafkaConnection {
+    settings: Arc<Settings>,
+    peer: Peer,
+    caller: Caller,
+    sessions: Sessions,
+    replies: VecDeque<Reply>,
+    /// The last request, when it cannot be answered yet: nothing is read behind it.
+    waiting: Option<Box<dyn Waiting>>,
+    /// The ticket that this connection was last registered for.
+    registered: Ticket,
+    buffer: BytesMut,
+    expects: usize,
+    deadline: Instant,
+    heard: bool,
+}
+
+impl KafkaConnection {
+    pub fn new(settings: Arc<Settings>, peer: Peer, caller: Caller, now: Now) -> KafkaConnection {
+        KafkaConnection {
+            deadline: now.mono + settings.first_byte,
+            settings,
+            peer,
+            caller,
+            sessions: Sessions::default(),
+            replies: VecDeque::new(),
+            waiting: None,
+            registered: Ticket::DONE,
+            buffer: BytesMut::new(),
+            expects: 0,
+            heard: false,
+        }
+    }
+
+    /// The length of the frame at the front, once it is known and allowed.
+    fn frame_len(&self, input: &BytesMut) -> Result<Option<usize>, Close> {
+        let Some(prefix) = input.first_chunk::<PREFIX>() else { return Ok(None) };
+        let len = i32::from_be_bytes(*prefix);
+        let max = self.settings.request_bytes_max;
+        match usize::try_from(len) {
+            Ok(len) if len <= max => {}
+            _ => return Err(Close::because(format!("a request of {len} bytes, not 0 to {max}"))),
+        }
+        // The key is known before the rest arrives: what is not served gets no memory.
+        if let Some(front) = input.get(PREFIX..PREFIX + 8)
+            && let Ok((key, version, _)) = RequestHeader::peek(front)
+        {
+            request::known(key, version)?;
+        }
+        Ok(Some(PREFIX + len.unsigned_abs() as usize))
+    }
+
+    fn on_request(&mut self, frame: Bytes, step: &mut Step<'_>) -> Result<(), Close> {
+        let KafkaConnection { settings, peer, caller, sessions, buffer, .. } = self;
+        let mut context = Context {
+            caller,
+            settings,
+            peer,
+            sessions,
+            now: step.now,
+            random: step.random,
+            me: step.me,
+            buffer,
+        };
+        match request::handle(&mut context, frame)? {
+            Outcome::Reply(reply) => self.replies.push_back(reply),
+            Outcome::Wait(waiting) => self.waiting = Some(waiting),
+            Outcome::Silent => {}
+        }
+        Ok(())
+    }
+
+    /// Asks the waiting request again.
+    fn ask_again(&mut self, step: &mut Step<'_>) -> Result<(), Close> {
+        let Some(mut waiting) = self.waiting.take() else { return Ok(()) };
+        let KafkaConnection { settings, peer, caller, sessions, buffer, .. } = self;
+        let mut context = Context {
+            caller,
+            settings,
+            peer,
+            sessions,
+            now: step.now,
+            random: step.random,
+            me: step.me,
+            buffer,
+        };
+        match waiting.poll(&mut context)? {
+            Some(Outcome::Reply(reply)) => self.replies.push_back(reply),
+            Some(Outcome::Silent) => {}
+            Some(Outcome::Wait(next)) => self.waiting = Some(next),
+            None => self.waiting = Some(waiting),
+        }
+        Ok(())
+    }
+
+    /// Sends every response whose ticket is reached, in order.
+    fn send(&mut self, step: &mut Step<'_>) {
+        while let Some(reply) = self.replies.pop_front_if(|reply| self.caller.is_kept(reply.ticket))
+        {
+            reply.frame.into_iter().for_each(|part| step.out.share(part));
+        }
+        // Appends wake their connection by themselves; a reply that rests on something older, or
+        // on somebody else's effect, has to ask for it.
+        if let Some(first) = self.replies.front()
+            && self.registered != first.ticket
+        {
+            self.registered = first.ticket;
+            self.caller.wait(first.ticket, step.me);
+        }
+    }
+}
+
+impl Connection for KafkaConnection {
+    fn on_bytes(&mut self, input: &mut BytesMut, step: &mut Step<'_>) -> Result<(), Close> {
+        let mut done = 0;
+        self.expects = 0;
+        while self.reads() && done < TURN_BYTES {
+            let Some(len) = self.frame_len(input)? else { break };
+            if input.len() < len {
+                self.expects = len;
+                break;
+            }
+            let mut frame = input.split_to(len).freeze();
+            done += len;
+            self.on_request(frame.split_off(PREFIX), step)?;
+        }
+        let half = !input.is_empty() && self.reads();
+        // A frame that has begun keeps its deadline however slowly it drips in.
+        if !half || done > 0 || !self.heard {
+            let wait = if half { self.settings.frame } else { self.settings.idle };
+            self.deadline = step.now.mono + wait;
+        }
+        self.heard = half;
+        self.send(step);
+        Ok(())
+    }
+
+    fn on_wake(&mut self, step: &mut Step<'_>) -> Result<(), Close> {
+        self.ask_again(step)?;
+        self.send(step);
+        let answering = self.waiting.is_some() || !self.replies.is_empty();
+        if !answering && step.now.mono >= self.deadline {
+            return Err(Close::because("no whole request in time"));
+        }
+        if answering {
+            self.deadline = self.deadline.max(step.now.mono + self.settings.frame);
+        }
+        Ok(())
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        let waiting = self.waiting.as_ref().and_then(|waiting| waiting.deadline());
+        Some(waiting.map_or(self.deadline, |at| at.min(self.deadline)))
+    }
+
+    fn reads(&self) -> bool {
+        self.waiting.is_none() && self.replies.len() < self.settings.pipeline_max
+    }
+
+    fn expects(&self) -> usize {
+        self.expects
+    }
+
+    fn is_idle(&self) -> bool {
+        self.replies.is_empty() && self.waiting.as_ref().is_none_or(|waiting| waiting.may_end())
+    }
+
+    fn on_close(&mut self, step: &mut Step<'_>) {
+        if let Some(waiting) = &mut self.waiting {
+            waiting.cancel(step.me);
+        }
+    }
+}

@@ -1,0 +1,97 @@
+//! From a frame to its handler: one file per request, named after it.
+
+mod api_versions;
+mod fetch;
+mod init_producer_id;
+mod list_offsets;
+mod metadata;
+mod produce;
+
+use bytes::Bytes;
+use sabir_broker::clock::Instant;
+use sabir_broker::wake::Waker;
+use sabir_net::connection::Close;
+
+use crate::api::ApiKey;
+use crate::codec::{Message, Reader, RequestHeader};
+use crate::connection::{Context, Head, Reply};
+
+/// What became of a request.
+pub enum Outcome {
+    Reply(Reply),
+    /// It is asked again after each wake.
+    Wait(Box<dyn Waiting>),
+    /// The client asked for no answer.
+    Silent,
+}
+
+/// A request that cannot be answered yet.
+pub trait Waiting: Send {
+    /// Looks again; None = not yet.
+    fn poll(&mut self, context: &mut Context<'_>) -> Result<Option<Outcome>, Close>;
+
+    /// When to look again even if nothing happens.
+    fn deadline(&self) -> Option<Instant>;
+
+    /// The client has gone: nobody is to be woken any more.
+    fn cancel(&mut self, me: &Waker);
+
+    /// True for a long poll, which a stopping server need not wait for.
+    fn may_end(&self) -> bool;
+}
+
+/// The requests that are served in full, and so advertised.
+pub const SERVED: &[ApiKey] = &[
+    ApiKey::Produce,
+    ApiKey::Fetch,
+    ApiKey::ListOffsets,
+    ApiKey::Metadata,
+    ApiKey::ApiVersions,
+    ApiKey::InitProducerId,
+];
+
+/// Checks that a request of this key and version is served. What is not ends the connection, as
+/// with the original; only a newer ApiVersions gets an answer (KIP-511).
+pub fn known(key: i16, version: i16) -> Result<ApiKey, Close> {
+    let served = SERVED.iter().copied().find(|served| served.number() == key);
+    let Some(served) = served else {
+        return Err(Close::because(format!("request key {key} is not served")));
+    };
+    if served.serves(version) || served == ApiKey::ApiVersions {
+        return Ok(served);
+    }
+    Err(Close::because(format!("{} version {version} is not served", served.name())))
+}
+
+/// Handles one request; `frame` lacks its length.
+pub fn handle(context: &mut Context<'_>, frame: Bytes) -> Result<Outcome, Close> {
+    let malformed = |what: &dyn std::fmt::Display| Close::because(format!("bad request: {what}"));
+    let (key, version, correlation) =
+        RequestHeader::peek(&frame).map_err(|error| malformed(&error))?;
+    let key = known(key, version)?;
+    let mut head = Head { key, version, correlation, client_id: None };
+    if key == ApiKey::ApiVersions && !key.serves(version) {
+        return api_versions::too_new(context, head);
+    }
+    let mut reader = Reader::new(&frame);
+    let header = RequestHeader::read(&mut reader, key.request_header_version(version))
+        .map_err(|error| malformed(&error))?;
+    head.client_id = header.client_id.map(Into::into);
+    let body = frame.slice_ref(reader.rest());
+    let handler = match key {
+        ApiKey::Produce => produce::handle,
+        ApiKey::Fetch => fetch::handle,
+        ApiKey::ListOffsets => list_offsets::handle,
+        ApiKey::Metadata => metadata::handle,
+        ApiKey::ApiVersions => api_versions::handle,
+        ApiKey::InitProducerId => init_producer_id::handle,
+        other => unreachable!("{} is not in the list of what is served", other.name()),
+    };
+    handler(context, head, &body)
+}
+
+/// Decodes a body, or ends the connection as the original does.
+fn decode<'a, M: Message<'a>>(head: &Head, body: &'a [u8]) -> Result<M, Close> {
+    crate::codec::decode_body(body, head.version)
+        .map_err(|error| Close::because(format!("bad {} request: {error}", head.key.name())))
+}

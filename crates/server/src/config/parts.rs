@@ -1,0 +1,34 @@
+//! Settings in the form in which the broker and the protocols take them.
+
+use std::time::Duration;
+
+use super::settings::{KafkaSettings, Settings};
+use sabir_broker::topic::Effective;
+
+impl Settings {
+    pub fn broker(&self) -> sabir_broker::Settings {
+        let bound =
+            |value: Option<u64>| value.map_or(-1, |value| i64::try_from(value).unwrap_or(i64::MAX));
+        let mut settings = sabir_broker::Settings::default();
+        settings.wal.linger = Duration::from_millis(self.wal_linger_ms);
+        settings.defaults = Effective {
+            retention_ms: bound(self.topic.retention_ms),
+            retention_bytes: bound(self.topic.retention_bytes),
+            segment_bytes: bound(Some(self.topic.segment_bytes)),
+            message_bytes_max: bound(Some(self.kafka.message_max_bytes)),
+            ..Effective::default()
+        };
+        settings
+    }
+
+    pub fn kafka(&self) -> sabir_kafka::Settings {
+        let KafkaSettings { auto_create_topics, default_partitions, .. } = self.kafka;
+        sabir_kafka::Settings {
+            auto_create_topics,
+            default_partitions,
+            request_bytes_max: usize::try_from(self.kafka.request_max_bytes).unwrap_or(usize::MAX),
+            idle: Duration::from_millis(self.kafka.idle_ms),
+            ..sabir_kafka::Settings::default()
+        }
+    }
+}

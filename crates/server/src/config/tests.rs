@@ -1,0 +1,1 @@
+//! Settings: what is refused, with which words, and who wins.

@@ -1,0 +1,47 @@
+//! Whom to wake when something they wait for may have happened. Knows no runtime: what a wake does
+//! is given by whoever made the waker.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+struct Cell {
+    pending: AtomicBool,
+    fire: Box<dyn Fn() + Send + Sync>,
+}
+
+/// The handle of one waiting party (a connection, a background task). Waking it any number of
+/// times before it has looked costs one wake.
+#[derive(Clone)]
+pub struct Waker(Arc<Cell>);
+
+impl Waker {
+    pub fn new(fire: impl Fn() + Send + Sync + 'static) -> Waker {
+        Waker(Arc::new(Cell { pending: AtomicBool::new(false), fire: Box::new(fire) }))
+    }
+
+    /// For parties that nobody ever has to wake.
+    pub fn none() -> Waker {
+        Waker::new(|| {})
+    }
+
+    pub fn wake(&self) {
+        if !self.0.pending.swap(true, Ordering::AcqRel) {
+            (self.0.fire)();
+        }
+    }
+
+    /// Called by the woken party before it looks at what may have happened.
+    pub fn take(&self) -> bool {
+        self.0.pending.swap(false, Ordering::AcqRel)
+    }
+
+    pub fn same(&self, other: &Waker) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl std::fmt::Debug for Waker {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Waker({:p})", Arc::as_ptr(&self.0))
+    }
+}
