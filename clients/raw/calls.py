@@ -68,6 +68,17 @@ def create_topic(connection, name, partitions=1, **config):
     return name
 
 
+def auto_topic(connection, name):
+    """Lets the broker create a topic by asking for its metadata."""
+    deadline = time.monotonic() + 10
+    while metadata(connection, [name], create=True)[name][0] != 0:
+        assert time.monotonic() < deadline, "the topic is not created"
+        time.sleep(0.02)
+    if IS_PEER:
+        await_leaders(connection, name, 1)
+    return name
+
+
 def await_leaders(connection, name, partitions):
     """Kafka has no leader for a new partition for a moment, and a batch refused meanwhile may
     come after its successor, out of order for good. Sabir must not need this.
