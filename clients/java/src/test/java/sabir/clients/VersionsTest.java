@@ -458,10 +458,13 @@ class VersionsTest {
         String unknown = Kit.unique("unknown");
         var request = new DescribeGroupsRequestData().setGroups(List.of(group, unknown));
         var answer = wire.call(DescribeGroupsResponseData.class, request, version);
-        assertEquals("Empty", answer.groups().get(0).groupState());
-        assertEquals(0, answer.groups().get(0).errorCode());
-        assertEquals("Dead", answer.groups().get(1).groupState());
-        assertEquals(version >= 6 ? 69 : 0, answer.groups().get(1).errorCode());
+        Map<String, DescribeGroupsResponseData.DescribedGroup> found = new HashMap<>();
+        answer.groups().forEach(one -> found.put(one.groupId(), one));
+        assertEquals(Set.of(group, unknown), found.keySet());
+        assertEquals("Empty", found.get(group).groupState());
+        assertEquals(0, found.get(group).errorCode());
+        assertEquals("Dead", found.get(unknown).groupState());
+        assertEquals(version >= 6 ? 69 : 0, found.get(unknown).errorCode());
     }
 
     private static void listGroups(Wire wire, int version) throws Exception {
