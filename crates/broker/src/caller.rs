@@ -60,6 +60,4 @@ impl Caller {
     pub fn wait(&self, ticket: Ticket, me: &Waker) {
         self.broker.wal.wait(ticket, me);
     }
-
 }
-

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use sabir_storage::ticket::Ticket;
 
-use crate::broker::{Broker, enter, leave};
+use crate::broker::Broker;
 use crate::caller::Caller;
 use crate::clock::Now;
 use crate::effect::Effect;
@@ -14,6 +14,7 @@ use crate::limits::{LOGS_MAX, PARTITIONS_MAX};
 use crate::name;
 use crate::policy::{Action, Resource};
 use crate::random::Random;
+use crate::recovery::{enter, leave};
 use crate::shard::Shard;
 use crate::topic::{Policy, Row, Topic};
 
@@ -71,7 +72,9 @@ impl Caller {
         };
         let ticket = stage_row(&mut home, &row);
         drop(home);
-        let topic = enter(core, catalog, &settings.defaults, &row, ticket.frame());
+        let topic = enter(core, catalog, &settings.defaults, &row, ticket.frame(), &mut |_, _| {
+            Default::default()
+        });
         self.broker.wal.notify();
         Ok((topic, ticket))
     }
@@ -98,6 +101,8 @@ impl Caller {
             return Err(Error::not_found("the topic is gone"));
         }
         let ticket = home.stage(&Effect::TopicGone { id: topic.id });
+        home.registry.rows.insert(topic.id, None);
+        home.registry.gone.extend(topic.partitions.iter().map(|partition| partition.view.clone()));
         drop(home);
         leave(core, catalog, topic);
         self.broker.wal.notify();
@@ -117,5 +122,6 @@ fn places(shards: u16, topic: u64, from: u32, to: u32) -> Vec<(u64, u16)> {
 fn stage_row(home: &mut Shard, row: &Row) -> Ticket {
     let mut bytes = Vec::new();
     row.encode(&mut bytes);
+    home.registry.rows.insert(row.id, Some(bytes.clone()));
     home.stage(&Effect::Topic { row: bytes.into() })
 }

@@ -11,12 +11,15 @@ mod effect;
 pub mod error;
 pub mod fetch;
 pub mod group;
+mod image;
+pub mod keeper;
 pub mod limits;
 pub mod name;
 pub mod policy;
 mod producer;
 mod publish;
 pub mod random;
+mod recovery;
 pub mod shard;
 pub mod topic;
 

@@ -52,6 +52,9 @@ impl Caller {
     }
 
     fn admit(&self, core: &Core) -> Result<(), Error> {
+        if core.is_full() {
+            return Err(Error::new(Kind::Full, "the disk is full"));
+        }
         if core.staged_bytes() < STAGED_MAX {
             return Ok(());
         }

@@ -64,7 +64,8 @@ async fn serve(
     let mut signals = Signals::listen().context("cannot listen to signals")?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::start());
     let broker = open_broker(&settings)?;
-    let admin = Admin::new(broker.clone(), clock.clone());
+    broker.start(clock.clone()).context("cannot start the threads of the broker")?;
+    let admin = Admin::new(broker.clone(), clock.clone(), settings.kafka.default_partitions);
     let listeners = start(&settings, bound, &broker, &clock, &admin)?;
     admin.set_ready(listeners.iter().map(source).collect());
     announce(&settings, &listeners, ready_file.as_deref(), began)?;
