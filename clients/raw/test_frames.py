@@ -231,12 +231,14 @@ def test_metadata_does_not_create_unasked(unique):
             time.sleep(0.05)
 
 
-def test_trailing_bytes_do_not_break_the_stream():
-    """Bytes after a request's end: an answer or a close, never a wrong next answer."""
+def test_trailing_bytes_are_dropped():
+    """librdkafka (2.16) writes three bytes too many when it asks for all topics, so a request
+    that is longer than its fields must be answered, and the next answer must be right.
+    """
+    all_topics_of_librdkafka = bytes.fromhex("00000000010000")
     with Connection() as connection:
-        try:
-            connection.send(wire.API_VERSIONS, 0, bytes(3))
-            connection.receive_frame()
-            assert calls.api_versions(connection)
-        except Closed:
-            pass
+        connection.send(wire.METADATA, 9, all_topics_of_librdkafka, flexible=True)
+        assert len(connection.receive(flexible=True).raw) > 20
+        connection.send(wire.API_VERSIONS, 0, bytes(3))
+        assert connection.receive().i16() == 0
+        assert calls.api_versions(connection)
