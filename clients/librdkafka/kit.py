@@ -56,7 +56,7 @@ def admin():
 
 
 def create_topic(name, partitions=1, **config):
-    topic = NewTopic(name, partitions, 1, config={k.replace("_", "."): v for k, v in config.items()})
+    topic = NewTopic(name, partitions, 1, config=dotted(config))
     admin().create_topics([topic], request_timeout=20)[name].result(30)
     if IS_PEER:
         with wire.Connection() as connection:

@@ -531,7 +531,8 @@ class VersionsTest {
         String name = create(wire, 4);
         var request = new DeleteTopicsRequestData().setTimeoutMs(10_000);
         if (version >= 6) {
-            request.setTopics(List.of(new DeleteTopicsRequestData.DeleteTopicState().setName(name)));
+            var asked = new DeleteTopicsRequestData.DeleteTopicState().setName(name);
+            request.setTopics(List.of(asked));
         } else {
             request.setTopicNames(List.of(name));
         }
