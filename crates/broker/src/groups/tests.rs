@@ -303,6 +303,7 @@ fn rows_bring_a_group_back_and_replay_over_them_changes_nothing() {
     assert!(core.lock(at_g.shard).group_rows(applied, 10, &mut changes));
     assert!(changes.is_empty());
     restore.apply(applied + 1, at_g.shard, &Effect::GroupGone { id: at_g.id }).expect("readable");
+    fresh.lock(at_g.shard).open = applied + 2;
     fresh.lock(at_g.shard).begin_group_rows();
     assert!(fresh.lock(at_g.shard).group_rows(applied, 10, &mut changes));
     assert_eq!((changes.put.len(), changes.delete_ranges.len()), (0, 2));
