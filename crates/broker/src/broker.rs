@@ -17,6 +17,8 @@ use sabir_storage::wal::{FileWal, Wal, WalLoss, WalParts, WalSettings};
 use crate::catalog::Catalog;
 use crate::clock::Clock;
 use crate::core::Core;
+use crate::group::GroupSettings;
+use crate::groups::{Agenda, GroupNames, Restore};
 use crate::keeper::{Keeper, KeeperSettings};
 use crate::limits::SHARDS;
 use crate::random::Random;
@@ -33,6 +35,7 @@ pub struct Settings {
     pub defaults: Effective,
     pub wal: WalSettings,
     pub keeper: KeeperSettings,
+    pub groups: GroupSettings,
 }
 
 /// Why a broker cannot start.
@@ -77,6 +80,9 @@ impl From<StoreError> for OpenError {
 pub struct Broker {
     pub(crate) core: Arc<Core>,
     pub(crate) catalog: Arc<Catalog>,
+    pub(crate) groups: GroupNames,
+    pub(crate) group_settings: Arc<GroupSettings>,
+    pub(crate) agenda: Agenda,
     pub(crate) wal: Arc<dyn Wal>,
     pub(crate) ident: Ident,
     pub(crate) settings: Settings,
@@ -120,16 +126,22 @@ impl Broker {
         let catalog = Arc::new(Catalog::default());
         let recent = Arc::new(Recent::default());
         let store = Arc::new(Store::open(disk.clone(), recent.clone())?);
-        let recovery =
-            Recovery { core: &core, catalog: &catalog, store: &store, defaults: settings.defaults };
+        let groups = GroupNames::default();
+        let group_settings = Arc::new(settings.groups.clone());
+        let recovery = Recovery {
+            core: &core,
+            catalog: &catalog,
+            store: &store,
+            defaults: settings.defaults,
+            groups: Restore { core: &core, names: &groups, settings: &group_settings },
+        };
         let end = recovery.run(&*disk, ident.secret)?;
         let epoch = i32::try_from(end.generation + 1).unwrap_or(i32::MAX);
         for shard in 0..core.count() {
             let mut shard = core.lock(shard);
             (shard.open, shard.epoch) = (end.next, epoch);
         }
-        let parts =
-            WalParts { disk, secret: ident.secret, pool: Arc::default(), recent };
+        let parts = WalParts { disk, secret: ident.secret, pool: Arc::default(), recent };
         let wal = FileWal::open(parts, settings.wal, end, core.clone() as Arc<_>)?;
         let wal: Arc<dyn Wal> = Arc::new(wal);
         let keeper =
@@ -138,6 +150,9 @@ impl Broker {
         Ok(Arc::new(Broker {
             core,
             catalog,
+            groups,
+            group_settings,
+            agenda: Agenda::default(),
             wal,
             ident,
             settings,
@@ -153,6 +168,11 @@ impl Broker {
     /// The id that protocols show for the cluster.
     pub fn cluster_id(&self) -> &[u8; 16] {
         &self.ident.cluster
+    }
+
+    /// Rules and bounds of all groups.
+    pub fn group_settings(&self) -> &GroupSettings {
+        &self.settings.groups
     }
 
     /// What topics are kept by where they do not say otherwise.

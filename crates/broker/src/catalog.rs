@@ -2,6 +2,7 @@
 //! holds the lock of shard 0, where the effects of the catalog are staged.
 
 use std::collections::BTreeMap;
+use std::ops::Bound;
 use std::sync::Arc;
 
 use parking_lot::RwLock;
@@ -35,6 +36,14 @@ impl Catalog {
     pub fn topics(&self, namespace: NamespaceId) -> Vec<Arc<Topic>> {
         let names = self.names.read();
         names.by_name.get(&namespace).map_or_else(Vec::new, |map| map.values().cloned().collect())
+    }
+
+    /// True if the name of any topic of the namespace begins so.
+    pub fn any(&self, namespace: NamespaceId, prefix: &str) -> bool {
+        let names = self.names.read();
+        let from = (Bound::Included(prefix), Bound::Unbounded);
+        let first = names.by_name.get(&namespace).and_then(|map| map.range::<str, _>(from).next());
+        first.is_some_and(|(name, _)| name.starts_with(prefix))
     }
 
     /// Every topic of every namespace.

@@ -123,6 +123,7 @@ impl Shard {
     pub fn begin_images(&mut self) -> FrameNo {
         assert!(self.imaging.is_empty(), "one checkpoint at a time");
         self.imaging = std::mem::take(&mut self.dirty);
+        self.begin_group_rows();
         for id in &self.imaging {
             if let Some(log) = self.logs.get_mut(id) {
                 log.dirty = false;
@@ -141,10 +142,12 @@ impl Shard {
             self.image_catalog(applied, into);
         }
         for _ in 0..budget {
-            let Some(id) = self.imaging.pop() else { return true };
+            let Some(id) = self.imaging.pop() else {
+                return self.group_rows(applied, budget, &mut into.changes);
+            };
             self.image_log(id, applied, into);
         }
-        self.imaging.is_empty()
+        false
     }
 
     fn image_catalog(&mut self, applied: FrameNo, into: &mut Images) {

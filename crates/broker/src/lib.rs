@@ -11,6 +11,7 @@ mod effect;
 pub mod error;
 pub mod fetch;
 pub mod group;
+pub mod groups;
 mod image;
 pub mod keeper;
 pub mod limits;
@@ -21,6 +22,7 @@ mod publish;
 pub mod random;
 mod recovery;
 pub mod shard;
+pub mod times;
 pub mod topic;
 
 pub use broker::{Broker, OpenError, Settings};

@@ -32,6 +32,7 @@ impl Caller {
                 break;
             }
             let mut locked = core.lock(*shard);
+            locked.durable = self.broker.wal.marks().get(Class::Durable);
             for (_, op) in &rest[..run] {
                 outcomes.push(if op.batch.len() > OPERATION_MAX {
                     Err(Error::new(Kind::TooLarge, "the batch is larger than a frame takes"))
@@ -55,6 +56,11 @@ impl Caller {
         if core.is_full() {
             return Err(Error::new(Kind::Full, "the disk is full"));
         }
+        self.has_room(core)
+    }
+
+    /// Whether the stage takes another operation, which does not ask for room on the disk.
+    pub(crate) fn has_room(&self, core: &Core) -> Result<(), Error> {
         if core.staged_bytes() < STAGED_MAX {
             return Ok(());
         }

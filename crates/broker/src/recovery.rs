@@ -20,6 +20,7 @@ use crate::bytes::{Fields, Malformed};
 use crate::catalog::Catalog;
 use crate::core::Core;
 use crate::effect::{self, Effect};
+use crate::groups::Restore;
 use crate::image::{LogRow, REGISTRY_ID};
 use crate::shard::Registry;
 use crate::topic::{Effective, Partition, Row, Topic};
@@ -33,6 +34,7 @@ pub(crate) struct Recovery<'a> {
     pub catalog: &'a Catalog,
     pub store: &'a Store,
     pub defaults: Effective,
+    pub groups: Restore<'a>,
 }
 
 /// What the rows say of the logs of one shard.
@@ -61,6 +63,7 @@ impl Recovery<'_> {
             self.store.recent.add(number, bytes, views);
             self.make_room(number)
         })?;
+        self.groups.finish(self.catalog);
         Ok(end)
     }
 
@@ -93,6 +96,11 @@ impl Recovery<'_> {
                 return Err(StoreError::Rows(format!("log {id} belongs to no topic")).into());
             }
             self.load_producers(shard)?;
+            for kind in [Kind::Group, Kind::Offsets] {
+                self.store.rows(shard, kind, &mut |key, row| {
+                    self.groups.load_row(key, row).map_err(|_| unreadable("group", key.id))
+                })?;
+            }
         }
         Ok(())
     }
@@ -171,7 +179,10 @@ impl Recovery<'_> {
                     shard.set_start(log, start);
                 }
             }
-            Effect::GroupNamed { .. } | Effect::Group { .. } | Effect::GroupGone { .. } => {}
+            Effect::GroupNamed { .. } | Effect::Group { .. } | Effect::GroupGone { .. } => {
+                let applied = self.groups.apply(frame, shard, &effect);
+                applied.map_err(|_| refused(frame, "has a group that cannot be read"))?;
+            }
         }
         Ok(None)
     }

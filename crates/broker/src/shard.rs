@@ -14,6 +14,7 @@ use std::sync::Arc;
 use crate::clock::{Now, WallMs};
 use crate::effect::{self, Effect};
 use crate::error::{Error, Kind};
+use crate::groups::Groups;
 use crate::limits::PRODUCERS_MAX;
 use crate::producer::{Producer, Verdict};
 
@@ -72,10 +73,13 @@ pub struct Shard {
     pub id: u16,
     /// The frame that takes what is staged now.
     pub open: FrameNo,
+    /// Up to here frames are durable, as far as the shard was told.
+    pub durable: FrameNo,
     /// Under which opening of the broker appends happen.
     pub epoch: i32,
     pub stage: Section,
     pub logs: Map<LogId, LogState>,
+    pub groups: Groups,
     /// Logs that differ from their rows.
     pub dirty: Vec<LogId>,
     /// ... of those the ones that the running checkpoint has to store.
@@ -99,6 +103,8 @@ pub struct Registry {
     pub gone: Vec<Arc<LogView>>,
     /// Frame up to which the stored catalog has everything.
     pub stored: FrameNo,
+    /// The youngest effect on the catalog.
+    pub catalog_ticket: Ticket,
 }
 
 impl Default for Registry {
@@ -111,6 +117,7 @@ impl Default for Registry {
             rows: BTreeMap::new(),
             gone: Vec::new(),
             stored: 0,
+            catalog_ticket: Ticket::DONE,
         }
     }
 }
@@ -120,9 +127,11 @@ impl Shard {
         Shard {
             id,
             open: 1,
+            durable: 0,
             epoch: 0,
             stage: Section::of(id),
             logs: Map::default(),
+            groups: Groups::default(),
             dirty: Vec::new(),
             imaging: Vec::new(),
             registry: Registry::default(),
@@ -155,12 +164,17 @@ impl Shard {
 
     /// Appends a batch, or finds that it is there already.
     pub fn append(&mut self, now: Now, op: &AppendOp, me: &Waker) -> Result<Placed, Error> {
-        let Shard { open, epoch, stage, logs, dirty, .. } = self;
+        let Shard { open, durable, epoch, stage, logs, dirty, .. } = self;
         let log = logs.get_mut(&op.log).ok_or_else(|| Error::not_found("the topic is gone"))?;
         if log.born > *open {
             return Err(Error::throttled(Ticket::new(Class::Os, *open)));
         }
-        let ticket = Ticket::new(log.class, *open).join(Ticket::new(Class::Durable, log.born));
+        let mut ticket = Ticket::new(log.class, *open);
+        // A ticket has one class: joined with the birth of a log, work that need not be synced
+        // waits for its own sync too, so only while the birth is not durable.
+        if log.born > *durable {
+            ticket = ticket.join(Ticket::new(Class::Durable, log.born));
+        }
         let start = log.view.start();
         if op.header.has_producer() {
             match Producer::judge(log.producers.get(&op.header.producer_id), &op.header) {

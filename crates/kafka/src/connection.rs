@@ -236,7 +236,7 @@ impl Connection for KafkaConnection {
 
     fn on_close(&mut self, step: &mut Step<'_>) {
         if let Some(waiting) = &mut self.waiting {
-            waiting.cancel(step.me);
+            waiting.cancel(&self.caller, step.me);
         }
     }
 }

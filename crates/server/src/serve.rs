@@ -23,7 +23,7 @@ use crate::logging::{self, LogLevel};
 use crate::metrics::Source;
 use crate::protocols::{self, Serve};
 use crate::shutdown::{Signals, Wish};
-use crate::{holder, ready};
+use crate::{holder, ready, ticker};
 
 /// How long connections may take to finish once the server stops; it has to be gone after 5 s.
 const DRAIN_MAX: Duration = Duration::from_secs(4);
@@ -65,6 +65,7 @@ async fn serve(
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::start());
     let broker = open_broker(&settings)?;
     broker.start(clock.clone()).context("cannot start the threads of the broker")?;
+    let ticking = ticker::start(broker.clone(), clock.clone());
     let admin = Admin::new(broker.clone(), clock.clone(), settings.kafka.default_partitions);
     let listeners = start(&settings, bound, &broker, &clock, &admin)?;
     admin.set_ready(listeners.iter().map(source).collect());
@@ -81,6 +82,7 @@ async fn serve(
             std::process::exit(1);
         }
     }
+    ticking.abort();
     broker.close();
     tracing::info!("stopped");
     Ok(())

@@ -1,5 +1,5 @@
 //! What readers see of one log: what lies in blobs, what lies in memory, and how far it may be
-//! read. Appending goes through the WAL; readers take no lock that an appender of another log takes.
+//! read. Appending goes through the WAL; no reader takes a lock that appenders of other logs take.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -345,6 +345,8 @@ impl Body {
 fn to_offset(offset: u64) -> Offset {
     i64::try_from(offset).expect("an offset is below 2^63")
 }
+
+pub mod times;
 
 #[cfg(test)]
 mod tests;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use sabir_broker::caller::Caller;
 use sabir_broker::clock::Instant;
 use sabir_broker::fetch::Found;
 use sabir_broker::policy::{Action, Resource};
@@ -221,7 +222,7 @@ impl Waiting for Fetch {
         Some(self.deadline)
     }
 
-    fn cancel(&mut self, me: &Waker) {
+    fn cancel(&mut self, _caller: &Caller, me: &Waker) {
         self.unwatch(me);
     }
 

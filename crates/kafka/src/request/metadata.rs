@@ -13,15 +13,12 @@ use sabir_net::connection::{Close, Peer};
 use super::{Outcome, decode};
 use crate::connection::{Context, Head};
 use crate::error_code::ErrorCode;
-use crate::errors::of_topic;
+use crate::errors::of_declare;
 use crate::generated::metadata::{
     MetadataRequest, MetadataRequestTopic, MetadataResponse, MetadataResponseBroker,
     MetadataResponsePartition, MetadataResponseTopic,
 };
-use crate::names;
-
-/// What authorized operations are said to be where nobody asked.
-const NOT_ASKED: i32 = i32::MIN;
+use crate::{names, operations};
 
 /// What became of a topic that was asked for.
 enum Found {
@@ -51,16 +48,27 @@ pub fn handle(context: &mut Context<'_>, head: Head, body: &Bytes) -> Result<Out
             found.push((Asked::of(asked), find(context, asked, create, &mut ticket)));
         }
     }
+    // Others may have made or deleted what was just seen.
+    ticket = ticket.join(context.caller.catalog_ticket());
     let (host, port) = advertised(context.peer);
     let cluster_id = names::base64(context.caller.broker().cluster_id());
     let node = context.settings.node_id;
     let epoch = context.caller.epoch();
+    let caller = context.caller;
+    let of_topic = |topic: &Topic| match request.include_topic_authorized_operations {
+        true => operations::of_topic(caller, &topic.name),
+        false => operations::NOT_ASKED,
+    };
+    let describe = |(asked, found)| describe(asked, found, node, epoch, of_topic);
     let response = MetadataResponse {
         brokers: vec![MetadataResponseBroker { node_id: node, host: &host, port, rack: None }],
         cluster_id: Some(&cluster_id),
         controller_id: node,
-        topics: found.iter().map(|(asked, found)| describe(asked, found, node, epoch)).collect(),
-        cluster_authorized_operations: NOT_ASKED,
+        topics: found.iter().map(|(asked, found)| (asked, found)).map(describe).collect(),
+        cluster_authorized_operations: match request.include_cluster_authorized_operations {
+            true => operations::of_cluster(caller),
+            false => operations::NOT_ASKED,
+        },
         ..MetadataResponse::default()
     };
     Ok(Outcome::Reply(context.reply(&head, &response, ticket)?))
@@ -103,6 +111,9 @@ fn find(
     if !create || !context.settings.auto_create_topics {
         return Found::Error(ErrorCode::UnknownTopicOrPartition);
     }
+    if let Err((code, _)) = names::check_new(context.caller, name) {
+        return Found::Error(code);
+    }
     let declare = Declare {
         name: name.to_owned(),
         partitions: context.settings.default_partitions,
@@ -117,7 +128,7 @@ fn find(
             Some(topic) => Found::Topic(topic),
             None => Found::Error(ErrorCode::UnknownTopicOrPartition),
         },
-        Err(error) => Found::Error(of_topic(&error)),
+        Err(error) => Found::Error(of_declare(&error)),
     }
 }
 
@@ -126,6 +137,7 @@ fn describe<'a>(
     found: &'a Found,
     node: i32,
     epoch: i32,
+    operations: impl Fn(&Topic) -> i32,
 ) -> MetadataResponseTopic<'a> {
     match found {
         Found::Topic(topic) => MetadataResponseTopic {
@@ -141,14 +153,14 @@ fn describe<'a>(
                     ..MetadataResponsePartition::default()
                 })
                 .collect(),
-            topic_authorized_operations: NOT_ASKED,
+            topic_authorized_operations: operations(topic),
             ..MetadataResponseTopic::default()
         },
         Found::Error(error) => MetadataResponseTopic {
             error_code: error.number(),
             name: asked.name.or(Some("").filter(|_| asked.id == [0; 16])),
             topic_id: asked.id,
-            topic_authorized_operations: NOT_ASKED,
+            topic_authorized_operations: operations::NOT_ASKED,
             ..MetadataResponseTopic::default()
         },
     }

@@ -83,6 +83,11 @@ impl Files {
         end: End,
     ) -> Result<Files> {
         disk.create_dir(DIR)?;
+        // What was read may so far lie in a cache alone, and from now on it counts as durable.
+        for live in &end.live {
+            disk.open(&name_of(live.file), Mode::Read)?.sync()?;
+        }
+        disk.sync_dir(DIR)?;
         let mut spares: Vec<(String, u64)> = Vec::new();
         let mut stale = Vec::new();
         for entry in disk.list(DIR)? {
