@@ -212,6 +212,7 @@ impl Keeper {
         for (view, start) in std::mem::take(&mut images.starts) {
             free.extend(self.store.drop_below(&view, start));
         }
+        free.extend(self.store.merge()?);
         let mut changes = std::mem::take(&mut images.changes);
         self.store.take_extents(&mut changes);
         for view in &images.gone {
