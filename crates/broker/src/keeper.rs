@@ -47,7 +47,7 @@ impl Default for KeeperSettings {
     fn default() -> KeeperSettings {
         KeeperSettings {
             bundle_bytes: 32 << 20,
-            tail_bytes: 64 << 20,
+            tail_bytes: 80 << 20,
             checkpoint_bytes: 256 << 20,
             checkpoint_every: Duration::from_secs(30),
             retention_every: Duration::from_secs(10),
