@@ -1,5 +1,6 @@
 //! Group requests as conversations: clients without sockets talk to a broker on a simulated disk,
 //! in every version that is served, and over restarts.
+#![allow(clippy::disallowed_methods, reason = "the threads of the WAL run on real time")]
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
