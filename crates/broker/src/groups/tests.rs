@@ -1,4 +1,5 @@
 //! Groups over a whole broker on a simulated disk: restarts, names, rows, deadlines.
+#![allow(clippy::disallowed_methods, reason = "the threads of the WAL run on real time")]
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
