@@ -216,6 +216,7 @@ impl Keeper {
         let mut changes = std::mem::take(&mut images.changes);
         self.store.take_extents(&mut changes);
         for view in &images.gone {
+            self.core.lock(view.shard).logs.remove(&view.id);
             free.extend(self.store.release(&view.extents()));
             forget_rows(view, &mut changes);
         }

@@ -180,14 +180,22 @@ impl LogView {
         self.body.write().tail.clear();
     }
 
+    pub fn is_gone(&self) -> bool {
+        self.gone.load(Ordering::Acquire)
+    }
+
     /// Takes a batch that a frame holds; it stays invisible until [`LogView::show`].
     pub fn push(&self, batch: TailBatch) {
         let mut body = self.body.write();
         if self.gone.load(Ordering::Acquire) {
             return;
         }
-        if let Some(last) = body.tail.back() {
-            assert_eq!(last.next, batch.base, "batches of log {} are contiguous", self.id);
+        match body.tail.back() {
+            Some(last) => {
+                assert_eq!(last.next, batch.base, "batches of log {} are contiguous", self.id);
+            }
+            // A log that is deleted later in the WAL may have lost what lay before: nobody reads it.
+            None => body.bundled = body.bundled.max(batch.base),
         }
         body.tail.push_back(batch);
     }
@@ -284,6 +292,23 @@ impl LogView {
             body.extents.push_back(*extent);
             body.bundled = body.bundled.max(to_offset(extent.next));
         }
+    }
+
+    /// The offsets below `next`, from the start on, that neither a blob nor memory has: none, unless
+    /// what was durable is lost.
+    pub fn missing(&self, next: Offset) -> Option<(Offset, Offset)> {
+        let body = self.body.read();
+        let mut have = self.start();
+        let blobs = body.extents.iter().map(|extent| (to_offset(extent.base), extent.next));
+        let blobs = blobs.map(|(base, next)| (base, to_offset(next)));
+        let memory = body.tail.iter().map(|batch| (batch.base, batch.next));
+        for (base, next) in blobs.chain(memory) {
+            if base > have {
+                return Some((have, base));
+            }
+            have = have.max(next);
+        }
+        (have < next).then_some((have, next))
     }
 
     /// Puts one stretch in the place of a run of neighbours that has the same batches.
