@@ -7,8 +7,10 @@ import functools
 import time
 from dataclasses import dataclass
 
+import calls
+import wire
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
-from confluent_kafka.admin import AdminClient, NewTopic, OffsetSpec
+from confluent_kafka.admin import AdminClient, NewTopic
 from conftest import BOOTSTRAP, IS_PEER
 
 CODECS = ["none", "gzip", "snappy", "lz4", "zstd"]
@@ -54,19 +56,12 @@ def admin():
 
 
 def create_topic(name, partitions=1, **config):
-    topic = NewTopic(name, partitions, 1, config={k.replace("_", "."): v for k, v in config.items()})
+    topic = NewTopic(name, partitions, 1, config=dotted(config))
     admin().create_topics([topic], request_timeout=20)[name].result(30)
     if IS_PEER:
-        # Kafka has no leader for a new partition for a moment; Sabir must not need this.
-        every = {TopicPartition(name, n): OffsetSpec.latest() for n in range(partitions)}
-        wait_for(lambda: succeeds(lambda: list_offsets(every)), "the new partitions have leaders")
+        with wire.Connection() as connection:
+            calls.await_leaders(connection, name, partitions)
     return name
-
-
-def list_offsets(query):
-    """One answer for each partition, or the first error."""
-    answers = admin().list_offsets(query, request_timeout=10)
-    return {partition: future.result(15) for partition, future in answers.items()}
 
 
 def succeeds(call):

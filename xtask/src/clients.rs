@@ -26,7 +26,7 @@ const USAGE: &str = "usage: cargo xtask clients [options]
   --binary PATH          start this instead of building and starting `sabir`
   --peer                 the started binary is not Sabir: leave out what only Sabir does
   --only SUITE           one suite: librdkafka, kcat, java or raw (may be repeated)
-  --all                  also the long tests
+  --all                  make the random tests longer
   --jobs N               suites at a time (default 2)";
 
 /// What was asked for on the command line.
@@ -199,6 +199,10 @@ fn run_suite(
                 outcome.trouble.push("not one test ran".into());
             }
         }
+    }
+    if !outcome.is_bad(false) {
+        // Hundreds of megabytes that only a failure makes worth keeping; absent for a peer.
+        let _ = std::fs::remove_dir_all(suite.place(root).join("data"));
     }
     outcome.seconds = begin.elapsed().as_secs();
     outcome

@@ -3,26 +3,32 @@
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
+use std::thread::JoinHandle;
 
 use parking_lot::Mutex;
-use sabir_storage::aligned::Pool;
-use sabir_storage::batch::Header;
 use sabir_storage::disk::{DirLock, Disk, OsDisk};
 use sabir_storage::frame::Secret;
 use sabir_storage::ident::Ident;
-use sabir_storage::log::{LogView, TailBatch};
-use sabir_storage::ticket::FrameNo;
-use sabir_storage::wal::replay::{self, ReplayError};
-use sabir_storage::wal::{FileWal, FrameSource, Wal, WalLoss, WalSettings};
+use sabir_storage::reader::Reader;
+use sabir_storage::recent::Recent;
+use sabir_storage::store::{Store, StoreError};
+use sabir_storage::wal::replay::{End, ReplayError};
+use sabir_storage::wal::{FileWal, FrameSource, Wal, WalLoss, WalParts, WalSettings};
 
-use crate::bytes::Fields;
 use crate::catalog::Catalog;
+use crate::clock::Clock;
 use crate::core::Core;
-use crate::effect::{self, Effect};
+use crate::group::GroupSettings;
+use crate::groups::{Agenda, GroupNames, Restore};
+use crate::keeper::{Keeper, KeeperSettings};
 use crate::limits::SHARDS;
 use crate::pump::Pump;
 use crate::random::Random;
-use crate::topic::{Effective, Partition, Row, Topic};
+use crate::recovery::Recovery;
+use crate::topic::Effective;
+
+/// Threads that read cold data.
+const READERS: usize = 2;
 
 /// What a user may set.
 #[derive(Clone, Debug, Default)]
@@ -30,6 +36,8 @@ pub struct Settings {
     /// What topics are kept by where they do not say otherwise.
     pub defaults: Effective,
     pub wal: WalSettings,
+    pub keeper: KeeperSettings,
+    pub groups: GroupSettings,
 }
 
 /// Why a broker cannot start.
@@ -37,6 +45,7 @@ pub struct Settings {
 pub enum OpenError {
     Io(io::Error),
     Replay(ReplayError),
+    Store(StoreError),
 }
 
 impl std::fmt::Display for OpenError {
@@ -44,6 +53,7 @@ impl std::fmt::Display for OpenError {
         match self {
             OpenError::Io(error) => error.fmt(f),
             OpenError::Replay(error) => error.fmt(f),
+            OpenError::Store(error) => error.fmt(f),
         }
     }
 }
@@ -62,10 +72,19 @@ impl From<ReplayError> for OpenError {
     }
 }
 
+impl From<StoreError> for OpenError {
+    fn from(error: StoreError) -> OpenError {
+        OpenError::Store(error)
+    }
+}
+
 /// The broker: one per process.
 pub struct Broker {
     pub(crate) core: Arc<Core>,
-    pub(crate) catalog: Catalog,
+    pub(crate) catalog: Arc<Catalog>,
+    pub(crate) groups: GroupNames,
+    pub(crate) group_settings: Arc<GroupSettings>,
+    pub(crate) agenda: Agenda,
     pub(crate) wal: Arc<dyn Wal>,
     pub(crate) ident: Ident,
     pub(crate) settings: Settings,
@@ -73,8 +92,14 @@ pub struct Broker {
     pub(crate) epoch: i32,
     /// Held while something is declared, altered or deleted; taken before any shard's lock.
     pub(crate) declaring: Mutex<()>,
+    pub(crate) keeper: Arc<Keeper>,
+    pub(crate) reader: Arc<Reader>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
     _lock: Option<DirLock>,
 }
+
+/// How the WAL is opened: with its threads or without.
+type OpenWal = fn(WalParts, WalSettings, End, Arc<dyn FrameSource>) -> io::Result<FileWal>;
 
 impl Broker {
     /// Opens a data directory on the disk, or makes it, and recovers what is in it.
@@ -124,37 +149,47 @@ impl Broker {
         let core = Arc::new(Core::new(ident.shards, |why: &WalLoss| {
             tracing::error!(%why, "stopping: nothing can be acknowledged any more");
         }));
-        let catalog = Catalog::default();
-        let recovery = Recovery { core: &core, catalog: &catalog, defaults: settings.defaults };
-        let end = replay::replay(&*disk, ident.secret, None, 0, &mut |frame| {
-            let number = frame.number;
-            for section in frame.sections {
-                for effect in effect::decode(&section.effects) {
-                    let effect = effect.map_err(|_| refused(number, "has an unknown effect"))?;
-                    recovery.apply(number, section.shard, effect)?;
-                }
-            }
-            Ok(())
-        })?;
+        let catalog = Arc::new(Catalog::default());
+        let recent = Arc::new(Recent::default());
+        let store = Arc::new(Store::open(disk.clone(), recent.clone())?);
+        let groups = GroupNames::default();
+        let group_settings = Arc::new(settings.groups.clone());
+        let recovery = Recovery {
+            core: &core,
+            catalog: &catalog,
+            store: &store,
+            defaults: settings.defaults,
+            groups: Restore { core: &core, names: &groups, settings: &group_settings },
+        };
+        let end = recovery.run(&*disk, ident.secret)?;
         let epoch = i32::try_from(end.generation + 1).unwrap_or(i32::MAX);
         for shard in 0..core.count() {
             let mut shard = core.lock(shard);
             (shard.open, shard.epoch) = (end.next, epoch);
         }
-        let pool = Arc::new(Pool::default());
-        let wal = open_wal(disk, ident.secret, settings.wal, end, pool, core.clone() as Arc<_>)?;
-        let wal = Arc::new(wal);
+        let parts = WalParts { disk, secret: ident.secret, pool: Arc::default(), recent };
+        let file_wal = Arc::new(open_wal(parts, settings.wal, end, core.clone() as Arc<_>)?);
+        let wal: Arc<dyn Wal> = file_wal.clone();
+        let keeper =
+            Keeper::new(core.clone(), catalog.clone(), store.clone(), wal.clone(), settings.keeper);
+        let reader = Reader::new(store, settings.keeper.blocks_bytes);
         let broker = Broker {
             core,
             catalog,
-            wal: wal.clone(),
+            groups,
+            group_settings,
+            agenda: Agenda::default(),
+            wal,
             ident,
             settings,
             epoch,
             declaring: Mutex::new(()),
+            keeper: Arc::new(keeper),
+            reader,
+            threads: Mutex::default(),
             _lock: lock,
         };
-        Ok((Arc::new(broker), wal))
+        Ok((Arc::new(broker), file_wal))
     }
 
     /// The id that protocols show for the cluster.
@@ -162,136 +197,40 @@ impl Broker {
         &self.ident.cluster
     }
 
+    /// Rules and bounds of all groups.
+    pub fn group_settings(&self) -> &GroupSettings {
+        &self.settings.groups
+    }
+
     /// What topics are kept by where they do not say otherwise.
     pub fn defaults(&self) -> &Effective {
         &self.settings.defaults
     }
 
+    /// Starts the threads that bundle, make checkpoints and read cold data.
+    pub fn start(&self, clock: Arc<dyn Clock>) -> io::Result<()> {
+        let keeper = self.keeper.clone();
+        let keep = std::thread::Builder::new().name("keeper".into());
+        let mut threads = self.threads.lock();
+        threads.push(keep.spawn(move || keeper.run(&*clock))?);
+        for number in 0..READERS {
+            threads.push(self.reader.spawn(&format!("reader-{number}"))?);
+        }
+        Ok(())
+    }
+
+    /// Bundling, checkpoints and retention, for whoever drives them by hand.
+    pub fn keeper(&self) -> &Keeper {
+        &self.keeper
+    }
+
     /// Makes everything durable and ends the threads. Nothing may be asked of it afterwards.
     pub fn close(&self) {
+        self.keeper.stop();
+        self.reader.stop();
+        for thread in self.threads.lock().drain(..) {
+            let _ended = thread.join();
+        }
         self.wal.close();
-    }
-}
-
-/// How the WAL is opened: with its threads or without.
-type OpenWal = fn(
-    Arc<dyn Disk>,
-    Secret,
-    WalSettings,
-    replay::End,
-    Arc<Pool>,
-    Arc<dyn FrameSource>,
-) -> io::Result<FileWal>;
-
-struct Recovery<'a> {
-    core: &'a Core,
-    catalog: &'a Catalog,
-    defaults: Effective,
-}
-
-impl Recovery<'_> {
-    fn apply(&self, frame: FrameNo, shard: u16, effect: Effect) -> Result<(), ReplayError> {
-        match effect {
-            Effect::Append { log, batch } => self.append(frame, shard, log, batch)?,
-            Effect::Topic { row } => {
-                let row = Row::decode(&mut Fields(&row))
-                    .map_err(|_| refused(frame, "has a topic that cannot be read"))?;
-                let highest = row.partitions.iter().map(|(log, _)| *log).chain([row.id]).max();
-                let mut home = self.core.lock(0);
-                home.registry.next_id = home.registry.next_id.max(highest.unwrap_or(0) + 1);
-                drop(home);
-                enter(self.core, self.catalog, &self.defaults, &row, frame);
-            }
-            Effect::TopicGone { id } => {
-                if let Some(topic) = self.catalog.all().iter().find(|topic| topic.id == id) {
-                    leave(self.core, self.catalog, topic);
-                }
-            }
-            Effect::ProducerIds { below } => {
-                let mut home = self.core.lock(0);
-                home.registry.producers_below = home.registry.producers_below.max(below);
-                home.registry.next_producer = home.registry.producers_below;
-            }
-            Effect::LogStart { .. }
-            | Effect::GroupNamed { .. }
-            | Effect::Group { .. }
-            | Effect::GroupGone { .. } => {}
-        }
-        Ok(())
-    }
-
-    fn append(
-        &self,
-        frame: FrameNo,
-        shard: u16,
-        log: u64,
-        batch: bytes::Bytes,
-    ) -> Result<(), ReplayError> {
-        let header = Header::parse(&batch).map_err(|error| {
-            refused(frame, &format!("has a batch that cannot be read: {error}"))
-        })?;
-        let mut shard = self.core.lock(shard);
-        shard.replay_append(frame, log, &header);
-        let Some(state) = shard.logs.get(&log) else { return Ok(()) };
-        state.view.push(TailBatch {
-            base: header.base_offset,
-            next: header.next_offset(),
-            max_timestamp: header.max_timestamp,
-            frame,
-            bytes: batch,
-        });
-        state.view.show(header.next_offset());
-        Ok(())
-    }
-}
-
-fn refused(frame: FrameNo, what: &str) -> ReplayError {
-    ReplayError::Refused(format!("frame {frame} of the write-ahead log {what}"))
-}
-
-/// Makes a topic known as its row says, which lies in frame `born`: new partitions get their logs.
-pub(crate) fn enter(
-    core: &Core,
-    catalog: &Catalog,
-    defaults: &Effective,
-    row: &Row,
-    born: FrameNo,
-) -> Arc<Topic> {
-    let before = catalog.topic_by_uuid(&row.uuid);
-    let effective = defaults.with(&row.policy);
-    let known = before.as_ref().map_or(&[][..], |topic| &topic.partitions);
-    let mut partitions = known.to_vec();
-    for (log, shard) in row.partitions.iter().skip(known.len()) {
-        let view = Arc::new(LogView::new(*log, *shard, 0, 0));
-        partitions.push(Partition { log: *log, shard: *shard, view });
-    }
-    for (at, partition) in partitions.iter().enumerate() {
-        let mut shard = core.lock(partition.shard);
-        if at >= known.len() {
-            shard.add_log(partition.view.clone(), effective.durability, born);
-        } else if let Some(log) = shard.logs.get_mut(&partition.log) {
-            log.class = effective.durability;
-        }
-    }
-    let topic = Arc::new(Topic {
-        namespace: row.namespace,
-        name: row.name.as_str().into(),
-        uuid: row.uuid,
-        id: row.id,
-        partitions,
-        policy: row.policy.clone(),
-        effective,
-        labels: row.labels.clone(),
-        created_ms: row.created_ms,
-    });
-    catalog.put(topic.clone());
-    topic
-}
-
-/// Forgets a topic and its logs.
-pub(crate) fn leave(core: &Core, catalog: &Catalog, topic: &Topic) {
-    catalog.remove(topic);
-    for partition in &topic.partitions {
-        core.lock(partition.shard).logs.remove(&partition.log);
     }
 }

@@ -51,6 +51,11 @@ impl Caller {
         Err(Error::new(Kind::Denied, "not allowed"))
     }
 
+    /// The same without counting: for telling a client what it may do.
+    pub fn may(&self, action: Action, resource: Resource<'_>) -> bool {
+        self.identity.may(action, resource)
+    }
+
     /// True once what the ticket stands for is kept.
     pub fn is_kept(&self, ticket: Ticket) -> bool {
         self.broker.wal.marks().reached(ticket)
@@ -61,5 +66,7 @@ impl Caller {
         self.broker.wal.wait(ticket, me);
     }
 
+    pub(crate) fn namespace(&self) -> NamespaceId {
+        self.namespace
+    }
 }
-

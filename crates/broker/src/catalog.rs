@@ -2,12 +2,10 @@
 //! holds the lock of shard 0, where the effects of the catalog are staged.
 
 use std::collections::BTreeMap;
+use std::ops::Bound;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::RwLock;
-use sabir_storage::planted::{self, Bug};
-use sabir_storage::ticket::{Class, Ticket};
 
 use crate::shard::Map;
 use crate::topic::{NamespaceId, Topic};
@@ -23,8 +21,6 @@ struct Names {
 #[derive(Default)]
 pub struct Catalog {
     names: RwLock<Names>,
-    /// The frame of the last change, which may be visible here before it is durable.
-    changed: AtomicU64,
 }
 
 impl Catalog {
@@ -42,6 +38,14 @@ impl Catalog {
         names.by_name.get(&namespace).map_or_else(Vec::new, |map| map.values().cloned().collect())
     }
 
+    /// True if the name of any topic of the namespace begins so.
+    pub fn any(&self, namespace: NamespaceId, prefix: &str) -> bool {
+        let names = self.names.read();
+        let from = (Bound::Included(prefix), Bound::Unbounded);
+        let first = names.by_name.get(&namespace).and_then(|map| map.range::<str, _>(from).next());
+        first.is_some_and(|(name, _)| name.starts_with(prefix))
+    }
+
     /// Every topic of every namespace.
     pub fn all(&self) -> Vec<Arc<Topic>> {
         self.names.read().by_name.values().flat_map(|map| map.values().cloned()).collect()
@@ -50,19 +54,6 @@ impl Catalog {
     /// Partitions of all topics together.
     pub fn logs(&self) -> usize {
         self.names.read().logs
-    }
-
-    /// Notes that a change is staged; before it is entered.
-    pub fn change(&self, ticket: Ticket) {
-        self.changed.fetch_max(ticket.frame(), Ordering::AcqRel);
-    }
-
-    /// What every answer that tells of the catalog rests on; taken after looking.
-    pub fn ticket(&self) -> Ticket {
-        if planted::active(Bug::EarlyTopics) {
-            return Ticket::DONE;
-        }
-        Ticket::new(Class::Durable, self.changed.load(Ordering::Acquire))
     }
 
     /// Enters a topic, or replaces its former form.

@@ -1,17 +1,24 @@
 //! All shards behind their locks, as the WAL and the callers see them. Lock order: rising shard
 //! number; nothing under a lock blocks, waits, logs or wakes.
 
-use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicUsize, Ordering};
+use std::time::Duration;
 
 use parking_lot::{Mutex, MutexGuard};
 use sabir_storage::frame::{Classes, Section};
 use sabir_storage::ticket::{Class, FrameNo};
 use sabir_storage::wal::{FrameSource, Staged, WalLoss};
 
+use crate::image::Images;
 use crate::shard::Shard;
 
 /// Sections kept for reuse.
 const RECYCLED_MAX: usize = 64;
+/// Entities imaged under one hold of a shard's lock.
+pub const SLICE: usize = 256;
+/// How often, and how many times, a checkpoint looks whether a shard was cut.
+const CUT_LOOK: Duration = Duration::from_micros(100);
+const CUT_LOOKS: usize = 50;
 const OS: u8 = 1;
 const DURABLE: u8 = 2;
 
@@ -19,8 +26,15 @@ const DURABLE: u8 = 2;
 pub struct Core {
     shards: Box<[Mutex<Shard>]>,
     staged: AtomicUsize,
+    /// Bytes of operations that are admitted and not staged yet.
+    reserved: AtomicUsize,
     classes: AtomicU8,
     recycled: Mutex<Vec<Section>>,
+    /// No room on the disk: publishes are refused.
+    full: AtomicBool,
+    /// The shard that a checkpoint wants imaged when it is cut next, plus one; 0 = none.
+    image_wanted: AtomicU32,
+    imaged: Mutex<Option<(Images, bool)>>,
     /// Called when the WAL is lost; the process ends in it, a simulated one unwinds.
     on_loss: Box<dyn Fn(&WalLoss) + Send + Sync>,
 }
@@ -32,13 +46,30 @@ pub struct Locked<'a> {
     before: usize,
 }
 
+/// Room in the stage, held until what it is for is staged.
+pub struct Reserved<'a> {
+    core: &'a Core,
+    bytes: usize,
+}
+
+impl Drop for Reserved<'_> {
+    fn drop(&mut self) {
+        let before = self.core.reserved.fetch_sub(self.bytes, Ordering::SeqCst);
+        assert!(before >= self.bytes, "more was given back than was reserved");
+    }
+}
+
 impl Core {
     pub fn new(count: u16, on_loss: impl Fn(&WalLoss) + Send + Sync + 'static) -> Core {
         Core {
             shards: (0..count).map(|id| Mutex::new(Shard::new(id))).collect(),
             staged: AtomicUsize::new(0),
+            reserved: AtomicUsize::new(0),
             classes: AtomicU8::new(0),
             recycled: Mutex::default(),
+            full: AtomicBool::new(false),
+            image_wanted: AtomicU32::new(0),
+            imaged: Mutex::default(),
             on_loss: Box::new(on_loss),
         }
     }
@@ -50,6 +81,53 @@ impl Core {
     /// Bytes that wait to be cut, over all shards.
     pub fn staged_bytes(&self) -> usize {
         self.staged.load(Ordering::SeqCst)
+    }
+
+    /// Counts bytes that will be staged, if less than `most` is staged or about to be.
+    pub fn reserve(&self, bytes: usize, most: usize) -> Option<Reserved<'_>> {
+        let before = self.reserved.fetch_add(bytes, Ordering::SeqCst);
+        let reserved = Reserved { core: self, bytes };
+        (before + self.staged_bytes() < most).then_some(reserved)
+    }
+
+    pub fn is_full(&self) -> bool {
+        self.full.load(Ordering::Acquire)
+    }
+
+    pub fn set_full(&self, full: bool) {
+        self.full.store(full, Ordering::Release);
+    }
+
+    /// Images a shard directly after its next cut, when its stage is empty for certain; true when
+    /// nothing is left to image. Returns without having done anything if no cut comes soon.
+    pub fn image_at_cut(&self, shard: u16, into: &mut Images) -> bool {
+        self.image_wanted.store(u32::from(shard) + 1, Ordering::SeqCst);
+        for _ in 0..CUT_LOOKS {
+            if let Some((images, done)) = self.imaged.lock().take() {
+                into.merge(images);
+                return done;
+            }
+            std::thread::park_timeout(CUT_LOOK);
+        }
+        self.image_wanted.store(0, Ordering::SeqCst);
+        // A cut may have come just now.
+        self.imaged.lock().take().is_some_and(|(images, done)| {
+            into.merge(images);
+            done
+        })
+    }
+
+    fn image_if_wanted(&self, shard: &mut Shard) {
+        let wanted = u32::from(shard.id) + 1;
+        if self.image_wanted.load(Ordering::Relaxed) != wanted {
+            return;
+        }
+        let mut imaged = self.imaged.lock();
+        if self.image_wanted.swap(0, Ordering::SeqCst) == wanted {
+            let mut images = Images::default();
+            let done = shard.image(SLICE, &mut images);
+            *imaged = Some((images, done));
+        }
     }
 
     pub fn lock(&self, shard: u16) -> Locked<'_> {
@@ -109,6 +187,7 @@ impl FrameSource for Core {
                 taken += section.len();
                 sections.push(section);
             }
+            self.image_if_wanted(&mut shard);
         }
         self.staged.fetch_sub(taken, Ordering::SeqCst);
         sections

@@ -1,20 +1,24 @@
 //! Declaring, altering and deleting topics, and finding them. Each change is one effect in shard 0.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::Arc;
 
+use sabir_storage::log::LogId;
 use sabir_storage::planted::{self, Bug};
 use sabir_storage::ticket::Ticket;
 
-use crate::broker::{Broker, enter, leave};
+use crate::broker::Broker;
 use crate::caller::Caller;
 use crate::clock::Now;
+use crate::core::Locked;
 use crate::effect::Effect;
 use crate::error::{Error, Kind};
 use crate::limits::{LOGS_MAX, PARTITIONS_MAX};
 use crate::name;
 use crate::policy::{Action, Resource};
 use crate::random::Random;
+use crate::recovery::{enter, leave};
 use crate::shard::Shard;
 use crate::topic::{Policy, Row, Topic};
 
@@ -36,15 +40,23 @@ impl Caller {
         self.broker.catalog.topic_by_uuid(uuid).filter(|topic| topic.namespace == self.namespace)
     }
 
-    /// What an answer rests on that tells which topics there are, or how they are kept: somebody
-    /// else's change can be seen before it is durable. Taken after looking.
-    pub fn catalog_ticket(&self) -> Ticket {
-        self.broker.catalog.ticket()
-    }
-
     /// All topics of the namespace in the order of their names.
     pub fn topics(&self) -> Vec<Arc<Topic>> {
         self.broker.catalog.topics(self.namespace)
+    }
+
+    /// True if the name of any topic of the namespace begins so.
+    pub fn any_topic(&self, prefix: &str) -> bool {
+        self.broker.catalog.any(self.namespace, prefix)
+    }
+
+    /// What an answer rests on that tells of the catalog: its youngest change. Ask for it after
+    /// the catalog was read, or a change in between is told without being kept.
+    pub fn catalog_ticket(&self) -> Ticket {
+        if planted::active(Bug::EarlyTopics) {
+            return Ticket::DONE;
+        }
+        self.broker.core.lock(0).registry.catalog_ticket
     }
 
     /// Makes a topic; it can be used at once, and exists for good once the ticket is reached.
@@ -54,34 +66,118 @@ impl Caller {
         random: &mut dyn Random,
         declare: Declare,
     ) -> Result<(Arc<Topic>, Ticket), Error> {
-        self.allowed(Action::Create, Resource::Topic(&declare.name))?;
-        name::check(&declare.name)?;
-        self.check_partitions(0, declare.partitions)?;
-        let Broker { core, catalog, settings, .. } = &*self.broker;
         let _alone = self.broker.declaring.lock();
+        self.may_declare(&declare.name, declare.partitions)?;
+        let Broker { core, catalog, settings, .. } = &*self.broker;
         let mut home = core.lock(0);
-        if catalog.topic(self.namespace, &declare.name).is_some() {
-            return Err(Error::new(Kind::Exists, "a topic of this name exists"));
-        }
         let id = home.registry.next_id;
-        let logs = u64::from(declare.partitions);
-        home.registry.next_id += 1 + logs;
+        home.registry.next_id += 1 + u64::from(declare.partitions);
         let row = Row {
             namespace: self.namespace,
             name: declare.name,
             uuid: random.uuid(),
             id,
-            partitions: places(core.count(), id, 0, declare.partitions),
+            partitions: places(core.count(), id, id + 1, 0..declare.partitions),
             policy: declare.policy,
             labels: declare.labels,
             created_ms: now.wall,
         };
         let ticket = stage_row(&mut home, &row);
-        catalog.change(ticket);
         drop(home);
-        let topic = enter(core, catalog, &settings.defaults, &row, ticket.frame());
+        let topic = enter(core, catalog, &settings.defaults, &row, ticket.frame(), &mut |_, _| {
+            Default::default()
+        });
         self.broker.wal.notify();
         Ok((topic, ticket))
+    }
+
+    /// Whether a topic of this name could be declared now.
+    ///
+    /// # Errors
+    /// `Denied`; `Invalid` for the name or the number of partitions; `TooLarge` when the broker
+    /// has too many of them; `Exists`.
+    pub fn may_declare(&self, name: &str, partitions: u32) -> Result<(), Error> {
+        self.allowed(Action::Create, Resource::Topic(name))?;
+        name::check(name)?;
+        if self.topic(name).is_some() {
+            return Err(Error::new(Kind::Exists, "a topic of this name exists"));
+        }
+        self.check_partitions(0, partitions)
+    }
+
+    /// Replaces how a topic is kept and labelled.
+    ///
+    /// # Errors
+    /// `Denied`; `NotFound` when it was deleted; `Conflict` when `topic` is no longer how it
+    /// stands in the catalog: read it again and decide anew.
+    pub fn alter(
+        &self,
+        topic: &Arc<Topic>,
+        policy: Policy,
+        labels: BTreeMap<String, String>,
+    ) -> Result<Ticket, Error> {
+        let _alone = self.broker.declaring.lock();
+        self.may_alter(topic)?;
+        if topic.policy == policy && topic.labels == labels {
+            return Ok(self.catalog_ticket());
+        }
+        let home = self.broker.core.lock(0);
+        Ok(self.replace(home, &Row { policy, labels, ..Row::of(topic) }))
+    }
+
+    /// Gives a topic more partitions, `count` in all.
+    ///
+    /// # Errors
+    /// As [`Caller::may_add_partitions`].
+    pub fn add_partitions(&self, topic: &Arc<Topic>, count: u32) -> Result<Ticket, Error> {
+        let _alone = self.broker.declaring.lock();
+        self.may_add_partitions(topic, count)?;
+        let mut row = Row::of(topic);
+        let known = row.partitions.len() as u32;
+        let mut home = self.broker.core.lock(0);
+        let first = home.registry.next_id;
+        home.registry.next_id += u64::from(count - known);
+        row.partitions.extend(places(self.broker.core.count(), topic.id, first, known..count));
+        Ok(self.replace(home, &row))
+    }
+
+    /// Whether a topic could be given more partitions now, `count` in all.
+    ///
+    /// # Errors
+    /// Those of [`Caller::alter`]; `Invalid` when these are not more than there are, or too many
+    /// for one topic; `TooLarge` when the broker has too many of them.
+    pub fn may_add_partitions(&self, topic: &Arc<Topic>, count: u32) -> Result<(), Error> {
+        self.may_alter(topic)?;
+        let known = topic.partitions.len() as u32;
+        if count <= known {
+            return Err(Error::invalid(format!("the topic has {known} partitions already")));
+        }
+        self.check_partitions(known, count)
+    }
+
+    fn may_alter(&self, topic: &Arc<Topic>) -> Result<(), Error> {
+        self.allowed(Action::Alter, Resource::Topic(&topic.name))?;
+        match self.broker.catalog.topic_by_uuid(&topic.uuid) {
+            None => Err(Error::not_found("the topic is gone")),
+            Some(stands) if Arc::ptr_eq(&stands, topic) => Ok(()),
+            Some(_) => Err(Error::new(Kind::Conflict, "the topic has changed meanwhile")),
+        }
+    }
+
+    /// Stages the new row of a topic and makes it known.
+    fn replace(&self, mut home: Locked<'_>, row: &Row) -> Ticket {
+        let Broker { core, catalog, settings, .. } = &*self.broker;
+        let known =
+            catalog.topic_by_uuid(&row.uuid).expect("it stands there, nobody else changes it");
+        let same = known.partitions.iter().zip(&row.partitions).all(|(a, b)| a.log == b.0);
+        assert!(same && known.partitions.len() <= row.partitions.len(), "partitions stay");
+        let ticket = stage_row(&mut home, row);
+        drop(home);
+        enter(core, catalog, &settings.defaults, row, ticket.frame(), &mut |_, _| {
+            Default::default()
+        });
+        self.broker.wal.notify();
+        ticket
     }
 
     fn check_partitions(&self, known: u32, wanted: u32) -> Result<(), Error> {
@@ -102,33 +198,49 @@ impl Caller {
         let Broker { core, catalog, .. } = &*self.broker;
         let _alone = self.broker.declaring.lock();
         let mut home = core.lock(0);
-        if catalog.topic_by_uuid(&topic.uuid).is_none() {
+        // As it stands now: it may have got more partitions than the caller has seen.
+        let Some(topic) = catalog.topic_by_uuid(&topic.uuid) else {
             return Err(Error::not_found("the topic is gone"));
-        }
+        };
         let ticket = if planted::active(Bug::ForgetDelete) {
             Ticket::DONE
         } else {
-            home.stage(&Effect::TopicGone { id: topic.id })
+            stage(&mut home, &Effect::TopicGone { id: topic.id })
         };
-        catalog.change(ticket);
+        home.registry.rows.insert(topic.id, None);
+        home.registry.gone.extend(topic.partitions.iter().map(|partition| partition.view.clone()));
         drop(home);
-        leave(core, catalog, topic);
+        leave(catalog, &topic);
+        self.broker.agenda.forget(topic.uuid, ticket.frame());
         self.broker.wal.notify();
         Ok(ticket)
     }
 }
 
-/// Logs and shards of new partitions: neighbours in different shards.
-fn places(shards: u16, topic: u64, from: u32, to: u32) -> Vec<(u64, u16)> {
-    let place = |at: u32| {
+/// Logs and shards of the partitions `at` of a topic: neighbours in different shards.
+fn places(shards: u16, topic: u64, first: LogId, at: Range<u32>) -> Vec<(LogId, u16)> {
+    let shard = |at: u32| {
         let shard = (topic + u64::from(at)) % u64::from(shards);
-        (topic + 1 + u64::from(at), u16::try_from(shard).expect("below the shard count"))
+        u16::try_from(shard).expect("below the shard count")
     };
-    (from..to).map(place).collect()
+    (first..).zip(at.map(shard)).collect()
 }
 
 fn stage_row(home: &mut Shard, row: &Row) -> Ticket {
     let mut bytes = Vec::new();
     row.encode(&mut bytes);
-    home.stage(&Effect::Topic { row: bytes.into() })
+    home.registry.rows.insert(row.id, Some(bytes.clone()));
+    stage(home, &Effect::Topic { row: bytes.into() })
 }
+
+/// Stages a change of the catalog: whoever tells of it from now on waits for it.
+fn stage(home: &mut Shard, effect: &Effect) -> Ticket {
+    let ticket = home.stage(effect);
+    let before = home.registry.catalog_ticket.frame();
+    assert!(before <= ticket.frame(), "a change of the catalog before the last one");
+    home.registry.catalog_ticket = ticket;
+    ticket
+}
+
+#[cfg(test)]
+mod tests;

@@ -10,6 +10,7 @@ use sabir_storage::log::{LogId, Offset};
 
 use crate::bytes::{Fields, Malformed, Put};
 use crate::limits::SHARE_MIN;
+use crate::topic::NamespaceId;
 
 /// Numbers of the kinds; never reused.
 mod kind {
@@ -54,6 +55,7 @@ pub enum Effect {
     GroupNamed {
         id: u64,
         shard: u16,
+        namespace: NamespaceId,
         name: Bytes,
     },
     /// Something happened in a group; the bytes are the group's own.
@@ -113,9 +115,10 @@ pub fn stage(into: &mut Section, effect: &Effect) {
             body.put_i64(*below);
             kind::PRODUCER_IDS
         }
-        Effect::GroupNamed { id, shard, name } => {
+        Effect::GroupNamed { id, shard, namespace, name } => {
             body.put_u64(*id);
             body.put_u16(*shard);
+            body.put_u32(*namespace);
             body.put(name);
             kind::GROUP_NAMED
         }
@@ -172,8 +175,8 @@ fn one(section: &Bytes, at: &mut usize) -> Result<Effect, Malformed> {
         kind::LOG_START => Effect::LogStart { log: fields.u64()?, start: fields.i64()? },
         kind::PRODUCER_IDS => Effect::ProducerIds { below: fields.i64()? },
         kind::GROUP_NAMED => {
-            let (id, shard) = (fields.u64()?, fields.u16()?);
-            Effect::GroupNamed { id, shard, name: body.slice(10..) }
+            let (id, shard, namespace) = (fields.u64()?, fields.u16()?, fields.u32()?);
+            Effect::GroupNamed { id, shard, namespace, name: body.slice(14..) }
         }
         kind::GROUP => {
             let id = fields.u64()?;
@@ -212,7 +215,7 @@ mod tests {
             Effect::TopicGone { id: 1 },
             Effect::LogStart { log: 2, start: 3 },
             Effect::ProducerIds { below: 4 },
-            Effect::GroupNamed { id: 5, shard: 6, name: Bytes::from_static(b"g") },
+            Effect::GroupNamed { id: 5, shard: 6, namespace: 7, name: Bytes::from_static(b"g") },
             Effect::Group { id: 7, change: Bytes::from_static(b"change") },
             Effect::GroupGone { id: 8 },
         ];

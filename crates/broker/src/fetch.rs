@@ -1,20 +1,38 @@
-//! Reading a partition by offset. Takes no shard's lock.
+//! Reading a partition by offset. Takes no shard's lock, and never waits for a disk.
 
 use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use sabir_storage::log::{Offset, Read};
+use sabir_storage::reader::Cold;
+use sabir_storage::wake::Waker;
 
 use crate::caller::Caller;
+use crate::error::{Error, Kind};
 use crate::topic::Partition;
 
 /// What a read of a partition gave.
 #[derive(Debug)]
 pub struct Fetched {
-    pub read: Read,
+    pub found: Found,
     /// The first and the next offset of the log.
     pub start: Offset,
     pub end: Offset,
+}
+
+/// What lies at an offset.
+#[derive(Debug)]
+pub enum Found {
+    /// Whole batches in order, the first of which contains the offset. Empty if none fits.
+    Batches(Vec<Bytes>),
+    /// It is being read from a disk: the waker will be woken.
+    Pending,
+    /// The offset is the end: nothing is there yet.
+    AtEnd,
+    /// Before the start or behind the end.
+    OutOfRange,
+    /// It cannot be read.
+    Failed(Error),
 }
 
 impl Caller {
@@ -26,14 +44,31 @@ impl Caller {
         from: Offset,
         max_bytes: usize,
         always_one: bool,
+        me: &Waker,
     ) -> Fetched {
         let view = &partition.view;
-        let read = view.read(from, max_bytes, always_one);
-        if let Read::Batches(batches) = &read {
+        let found = match view.read(from, max_bytes, always_one) {
+            Read::Batches(batches) => Found::Batches(batches),
+            Read::AtEnd => Found::AtEnd,
+            Read::OutOfRange => Found::OutOfRange,
+            Read::Cold(extent) => match self.broker.reader.read(&extent, from, max_bytes, me) {
+                Cold::Batches(bytes) if bytes.len() > max_bytes && !always_one => {
+                    Found::Batches(Vec::new())
+                }
+                Cold::Batches(bytes) => Found::Batches(vec![bytes]),
+                Cold::Pending => Found::Pending,
+                Cold::Failed(_) if from < view.start() => Found::OutOfRange,
+                Cold::Failed(error) => {
+                    tracing::error!(%error, log = view.id, offset = from, "cannot be read");
+                    Found::Failed(Error::new(Kind::Broken, error.to_string()))
+                }
+            },
+        };
+        if let Found::Batches(batches) = &found {
             let bytes: usize = batches.iter().map(Bytes::len).sum();
             self.counters.bytes_out.fetch_add(bytes as u64, Ordering::Relaxed);
         }
-        Fetched { read, start: view.start(), end: view.visible() }
+        Fetched { found, start: view.start(), end: view.visible() }
     }
 
     /// Under which opening of the broker appends happen now.

@@ -20,6 +20,8 @@ pub const PRODUCER_BLOCK: i64 = 1000;
 pub const SHARDS: u16 = 16;
 /// Partitions of all topics together.
 pub const LOGS_MAX: usize = 200_000;
+/// Groups of all namespaces together.
+pub const GROUPS_MAX: usize = 200_000;
 
 const _: () = assert!(STAGED_MAX + OPERATION_MAX < sabir_storage::frame::FRAME_MAX);
 const _: () = assert!(SHARE_MIN < STAGED_MAX);

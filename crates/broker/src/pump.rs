@@ -4,10 +4,12 @@
 use std::io::Result;
 use std::sync::Arc;
 
+use sabir_storage::store::StoreError;
 use sabir_storage::ticket::{Class, FrameNo};
 use sabir_storage::wal::{FileWal, FrameSource};
 
 use crate::broker::Broker;
+use crate::clock::Now;
 
 /// The steps of one broker that has no threads.
 pub struct Pump {
@@ -44,6 +46,33 @@ impl Pump {
     /// Makes a file ready for later frames, if one is wanted.
     pub fn prepare(&self) -> Result<()> {
         self.wal.prepare()
+    }
+
+    /// Does what the keeper finds due: bundles, retention, a checkpoint.
+    pub fn keep(&self, now: Now) -> std::result::Result<(), StoreError> {
+        self.unstage()?;
+        self.broker.keeper.turn(now)
+    }
+
+    /// Makes a checkpoint, whatever is due.
+    pub fn checkpoint(&self) -> std::result::Result<(), StoreError> {
+        self.unstage()?;
+        self.broker.keeper.checkpoint_now()
+    }
+
+    /// A checkpoint takes its images where nothing is staged, and nobody else would write it.
+    fn unstage(&self) -> Result<()> {
+        if self.staged() > 0 { self.write().map(drop) } else { Ok(()) }
+    }
+
+    /// Does one cold read that somebody waits for; false if there is none.
+    pub fn read_one(&self) -> bool {
+        self.broker.reader.read_one(false)
+    }
+
+    /// Does what is due in groups.
+    pub fn tick(&self, now: Now) {
+        self.broker.tick(now);
     }
 
     /// How far the WAL is written, or durable.

@@ -9,11 +9,13 @@ use sabir_storage::log::{Appended, LogId, LogView, Offset};
 use sabir_storage::planted::{self, Bug};
 use sabir_storage::ticket::{Class, FrameNo, Ticket};
 use sabir_storage::wake::Waker;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::clock::{Now, WallMs};
 use crate::effect::{self, Effect};
 use crate::error::{Error, Kind};
+use crate::groups::Groups;
 use crate::limits::PRODUCERS_MAX;
 use crate::producer::{Producer, Verdict};
 
@@ -31,9 +33,12 @@ pub struct LogState {
     /// Each opening of the broker that appended, with its first offset.
     pub epochs: Vec<(i32, Offset)>,
     pub producers: Map<i64, Producer>,
-    /// Frame of the last effect; replay skips what the stored row already has.
-    pub applied: FrameNo,
+    /// Frame up to which the stored row has everything; replay skips so far.
+    pub stored: FrameNo,
+    /// In the list of what the next checkpoint has to store.
     pub dirty: bool,
+    /// Producers that differ from their rows.
+    pub changed: BTreeSet<i64>,
     pub counters: LogCounters,
 }
 
@@ -69,16 +74,22 @@ pub struct Shard {
     pub id: u16,
     /// The frame that takes what is staged now.
     pub open: FrameNo,
+    /// Up to here frames are durable, as far as the shard was told.
+    pub durable: FrameNo,
     /// Under which opening of the broker appends happen.
     pub epoch: i32,
     pub stage: Section,
     pub logs: Map<LogId, LogState>,
+    pub groups: Groups,
+    /// Logs that differ from their rows.
+    pub dirty: Vec<LogId>,
+    /// ... of those the ones that the running checkpoint has to store.
+    pub(crate) imaging: Vec<LogId>,
     /// Only that of shard 0 is used.
     pub registry: Registry,
 }
 
 /// Numbers that the catalog gives out; lives in shard 0.
-#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Registry {
     /// The next number for anything declared; never reused.
     pub next_id: u64,
@@ -87,6 +98,14 @@ pub struct Registry {
     pub producers_below: i64,
     /// The effect that reserved them.
     pub producers_ticket: Ticket,
+    /// Catalog rows that differ from the stored ones, by id; None = deleted.
+    pub rows: BTreeMap<u64, Option<Vec<u8>>>,
+    /// Logs of deleted topics, whose rows and blobs the next checkpoint drops.
+    pub gone: Vec<Arc<LogView>>,
+    /// Frame up to which the stored catalog has everything.
+    pub stored: FrameNo,
+    /// The youngest effect on the catalog.
+    pub catalog_ticket: Ticket,
 }
 
 impl Default for Registry {
@@ -96,6 +115,10 @@ impl Default for Registry {
             next_producer: 0,
             producers_below: 0,
             producers_ticket: Ticket::DONE,
+            rows: BTreeMap::new(),
+            gone: Vec::new(),
+            stored: 0,
+            catalog_ticket: Ticket::DONE,
         }
     }
 }
@@ -105,9 +128,13 @@ impl Shard {
         Shard {
             id,
             open: 1,
+            durable: 0,
             epoch: 0,
             stage: Section::of(id),
             logs: Map::default(),
+            groups: Groups::default(),
+            dirty: Vec::new(),
+            imaging: Vec::new(),
             registry: Registry::default(),
         }
     }
@@ -127,21 +154,29 @@ impl Shard {
             born,
             epochs: Vec::new(),
             producers: Map::default(),
-            applied: 0,
+            stored: 0,
             dirty: true,
+            changed: BTreeSet::new(),
             counters: LogCounters::default(),
         };
+        self.dirty.push(view.id);
         self.logs.entry(view.id).or_insert(log)
     }
 
     /// Appends a batch, or finds that it is there already.
     pub fn append(&mut self, now: Now, op: &AppendOp, me: &Waker) -> Result<Placed, Error> {
-        let Shard { open, epoch, stage, logs, .. } = self;
-        let log = logs.get_mut(&op.log).ok_or_else(|| Error::not_found("the topic is gone"))?;
+        let Shard { open, durable, epoch, stage, logs, dirty, .. } = self;
+        let log = logs.get_mut(&op.log).filter(|log| !log.view.is_gone());
+        let log = log.ok_or_else(|| Error::not_found("the topic is gone"))?;
         if log.born > *open {
             return Err(Error::throttled(Ticket::new(Class::Os, *open)));
         }
-        let ticket = Ticket::new(log.class, *open).join(Ticket::new(Class::Durable, log.born));
+        let mut ticket = Ticket::new(log.class, *open);
+        // A ticket has one class: joined with the birth of a log, work that need not be synced
+        // waits for its own sync too, so only while the birth is not durable.
+        if log.born > *durable {
+            ticket = ticket.join(Ticket::new(Class::Durable, log.born));
+        }
         let start = log.view.start();
         if op.header.has_producer() {
             match Producer::judge(log.producers.get(&op.header.producer_id), &op.header) {
@@ -162,8 +197,7 @@ impl Shard {
         let base = log.next;
         let at = effect::append(stage, op.log, &op.batch, base, *epoch);
         let placed = Header { base_offset: base, leader_epoch: *epoch, ..op.header };
-        log.take(&placed, ticket, now.wall);
-        log.applied = *open;
+        log.take(&placed, ticket, now.wall, dirty);
         stage.appends.push(Appended {
             view: log.view.clone(),
             at,
@@ -201,26 +235,32 @@ impl Shard {
 
     /// Replays an append on the state of the log; what the row has already is skipped.
     pub fn replay_append(&mut self, frame: FrameNo, log: LogId, header: &Header) {
-        let Some(log) = self.logs.get_mut(&log) else { return };
-        // By offset, not by frame: one frame may hold several batches of a log.
-        if header.base_offset < log.next {
-            return;
+        let Shard { logs, dirty, .. } = self;
+        let Some(log) = logs.get_mut(&log) else { return };
+        if frame > log.stored {
+            assert_eq!(header.base_offset, log.next, "replay of log {} has a gap", log.view.id);
+            log.take(header, Ticket::DONE, header.max_timestamp, dirty);
+            if planted::active(Bug::ForgetProducers) {
+                log.producers.clear();
+            }
         }
-        assert_eq!(header.base_offset, log.next, "replay of log {} has a gap", log.view.id);
-        log.take(header, Ticket::DONE, header.max_timestamp);
-        if planted::active(Bug::ForgetProducers) {
-            log.producers.clear();
-        }
-        log.applied = frame;
+    }
+
+    /// Moves the start of a log; nothing below it may be read any more.
+    pub fn set_start(&mut self, log: LogId, start: Offset) {
+        let Shard { logs, dirty, .. } = self;
+        let Some(log) = logs.get_mut(&log) else { return };
+        log.view.set_start(start);
+        log.touch(dirty);
     }
 }
 
 impl LogState {
     /// Takes note of a placed batch.
-    fn take(&mut self, batch: &Header, ticket: Ticket, now_ms: WallMs) {
+    fn take(&mut self, batch: &Header, ticket: Ticket, now_ms: WallMs, dirty: &mut Vec<LogId>) {
         assert_eq!(batch.base_offset, self.next, "offsets of log {} are dense", self.view.id);
         self.next = batch.next_offset();
-        self.dirty = true;
+        self.touch(dirty);
         self.counters.records += u64::from(batch.count.unsigned_abs());
         self.counters.batches += 1;
         self.counters.bytes += batch.len as u64;
@@ -235,6 +275,14 @@ impl LogState {
             }
             let producer = self.producers.entry(batch.producer_id).or_default();
             producer.record(batch, batch.base_offset, ticket, now_ms);
+            self.changed.insert(batch.producer_id);
+        }
+    }
+
+    fn touch(&mut self, dirty: &mut Vec<LogId>) {
+        if !self.dirty {
+            self.dirty = true;
+            dirty.push(self.view.id);
         }
     }
 
@@ -242,14 +290,20 @@ impl LogState {
         let oldest = self.producers.iter().min_by_key(|(id, producer)| (producer.last_ms, **id));
         if let Some(id) = oldest.map(|(id, _)| *id) {
             self.producers.remove(&id);
+            self.changed.insert(id);
         }
     }
 
     /// Forgets producers that were last heard of before this time.
     pub fn expire_producers(&mut self, before_ms: WallMs) {
-        let count = self.producers.len();
-        self.producers.retain(|_, producer| producer.last_ms >= before_ms);
-        self.dirty |= count != self.producers.len();
+        let changed = &mut self.changed;
+        self.producers.retain(|id, producer| {
+            let stays = producer.last_ms >= before_ms;
+            if !stays {
+                changed.insert(*id);
+            }
+            stays
+        });
     }
 
     /// The end of the log as it was when `epoch` last appended: the largest known epoch not above

@@ -123,6 +123,20 @@ pub struct Row {
 const ROW_VERSION: u8 = 1;
 
 impl Row {
+    /// The row that describes a topic.
+    pub fn of(topic: &Topic) -> Row {
+        Row {
+            namespace: topic.namespace,
+            name: topic.name.to_string(),
+            uuid: topic.uuid,
+            id: topic.id,
+            partitions: topic.partitions.iter().map(|known| (known.log, known.shard)).collect(),
+            policy: topic.policy.clone(),
+            labels: topic.labels.clone(),
+            created_ms: topic.created_ms,
+        }
+    }
+
     pub fn encode(&self, into: &mut Vec<u8>) {
         into.put_u8(ROW_VERSION);
         into.put_u32(self.namespace);

@@ -3,11 +3,14 @@
 
 pub mod api;
 pub mod codec;
+pub mod config;
 mod connection;
 pub mod error_code;
 mod errors;
 pub mod generated;
+mod groups;
 mod names;
+mod operations;
 mod request;
 mod session;
 mod settings;

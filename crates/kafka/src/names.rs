@@ -1,5 +1,10 @@
 //! Kafka's rules for names, and how it writes ids.
 
+use sabir_broker::caller::Caller;
+use sabir_broker::name;
+
+use crate::error_code::ErrorCode;
+
 /// Bytes of a topic's name at most.
 const TOPIC_MAX: usize = 249;
 
@@ -7,6 +12,50 @@ const TOPIC_MAX: usize = 249;
 pub fn is_topic(name: &str) -> bool {
     let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
     (1..=TOPIC_MAX).contains(&name.len()) && name.bytes().all(fits) && name != "." && name != ".."
+}
+
+/// The front of a client's own text, for telling it what is wrong with it: at most 100 bytes.
+pub fn short(text: &str) -> &str {
+    &text[..text.floor_char_boundary(100)]
+}
+
+/// Whether a client may make a topic of this name; what is known of it matters elsewhere.
+///
+/// # Errors
+/// Code and message for the client.
+pub fn check_new(caller: &Caller, topic: &str) -> Result<(), (ErrorCode, String)> {
+    let invalid = |message: String| Err((ErrorCode::InvalidTopicException, message));
+    if !is_topic(topic) {
+        return invalid(format!(
+            "Topic name is invalid: {:?} is not 1 to {TOPIC_MAX} of a-z, A-Z, 0-9, '.', '_' \
+             and '-', or it is '.' or '..'",
+            short(topic)
+        ));
+    }
+    if name::is_reserved(topic) {
+        return invalid(format!("Topic name is invalid: '{topic}' has a reserved prefix"));
+    }
+    match collision(caller, topic) {
+        Some(known) => invalid(format!("Topic '{topic}' collides with existing topic: {known}")),
+        None => Ok(()),
+    }
+}
+
+/// A topic whose name differs only in `.` and `_`: Kafka's metrics cannot tell the two apart, and
+/// so it refuses the later one.
+fn collision(caller: &Caller, topic: &str) -> Option<String> {
+    let mut known = vec![String::new()];
+    for part in topic.split_inclusive(['.', '_']) {
+        let mut longer = Vec::new();
+        for before in &known {
+            let plain = part.trim_end_matches(['.', '_']);
+            let ends: &[&str] = if plain.len() < part.len() { &[".", "_"] } else { &[""] };
+            let all = ends.iter().map(|end| format!("{before}{plain}{end}"));
+            longer.extend(all.filter(|prefix| caller.any_topic(prefix)));
+        }
+        known = longer;
+    }
+    known.into_iter().find(|name| name != topic && caller.topic(name).is_some())
 }
 
 /// An id in the 22 characters of Kafka's `Uuid`: base64 for URLs, without padding (RFC 4648).

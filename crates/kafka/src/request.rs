@@ -1,13 +1,30 @@
 //! From a frame to its handler: one file per request, named after it.
 
 mod api_versions;
+mod create_partitions;
+mod create_topics;
+mod delete_topics;
+mod describe_cluster;
+mod describe_configs;
+mod describe_groups;
 mod fetch;
+mod find_coordinator;
+mod heartbeat;
+mod incremental_alter_configs;
 mod init_producer_id;
+mod join_group;
+mod leave_group;
+mod list_groups;
 mod list_offsets;
 mod metadata;
+mod offset_commit;
+mod offset_fetch;
+mod offset_for_leader_epoch;
 mod produce;
+mod sync_group;
 
 use bytes::Bytes;
+use sabir_broker::caller::Caller;
 use sabir_broker::clock::Instant;
 use sabir_broker::wake::Waker;
 use sabir_net::connection::Close;
@@ -34,7 +51,7 @@ pub trait Waiting: Send {
     fn deadline(&self) -> Option<Instant>;
 
     /// The client has gone: nobody is to be woken any more.
-    fn cancel(&mut self, me: &Waker);
+    fn cancel(&mut self, caller: &Caller, me: &Waker);
 
     /// True for a long poll, which a stopping server need not wait for.
     fn may_end(&self) -> bool;
@@ -46,8 +63,24 @@ pub const SERVED: &[ApiKey] = &[
     ApiKey::Fetch,
     ApiKey::ListOffsets,
     ApiKey::Metadata,
+    ApiKey::OffsetCommit,
+    ApiKey::OffsetFetch,
+    ApiKey::FindCoordinator,
+    ApiKey::JoinGroup,
+    ApiKey::Heartbeat,
+    ApiKey::LeaveGroup,
+    ApiKey::SyncGroup,
+    ApiKey::DescribeGroups,
+    ApiKey::ListGroups,
     ApiKey::ApiVersions,
+    ApiKey::CreateTopics,
+    ApiKey::DeleteTopics,
     ApiKey::InitProducerId,
+    ApiKey::OffsetForLeaderEpoch,
+    ApiKey::DescribeConfigs,
+    ApiKey::CreatePartitions,
+    ApiKey::IncrementalAlterConfigs,
+    ApiKey::DescribeCluster,
 ];
 
 /// Checks that a request of this key and version is served. What is not ends the connection, as
@@ -83,15 +116,45 @@ pub fn handle(context: &mut Context<'_>, frame: Bytes) -> Result<Outcome, Close>
         ApiKey::Fetch => fetch::handle,
         ApiKey::ListOffsets => list_offsets::handle,
         ApiKey::Metadata => metadata::handle,
+        ApiKey::OffsetCommit => offset_commit::handle,
+        ApiKey::OffsetFetch => offset_fetch::handle,
+        ApiKey::FindCoordinator => find_coordinator::handle,
+        ApiKey::JoinGroup => join_group::handle,
+        ApiKey::Heartbeat => heartbeat::handle,
+        ApiKey::LeaveGroup => leave_group::handle,
+        ApiKey::SyncGroup => sync_group::handle,
+        ApiKey::DescribeGroups => describe_groups::handle,
+        ApiKey::ListGroups => list_groups::handle,
         ApiKey::ApiVersions => api_versions::handle,
+        ApiKey::CreateTopics => create_topics::handle,
+        ApiKey::DeleteTopics => delete_topics::handle,
         ApiKey::InitProducerId => init_producer_id::handle,
-        other => unreachable!("{} is not in the list of what is served", other.name()),
+        ApiKey::OffsetForLeaderEpoch => offset_for_leader_epoch::handle,
+        ApiKey::DescribeConfigs => describe_configs::handle,
+        ApiKey::CreatePartitions => create_partitions::handle,
+        ApiKey::IncrementalAlterConfigs => incremental_alter_configs::handle,
+        ApiKey::DescribeCluster => describe_cluster::handle,
     };
     handler(context, head, &body)
 }
 
+/// Topics or other resources that one request of an administrator may name, as in Kafka: each is
+/// answered with more bytes than it takes to name it.
+const RESOURCES_MAX: usize = 10_000;
+
+/// Ends the connection of a client that names too many.
+fn check_resources(count: usize) -> Result<(), Close> {
+    if count <= RESOURCES_MAX {
+        return Ok(());
+    }
+    let reason = format!("a request names {count} resources, more than {RESOURCES_MAX}");
+    Err(Close::because(reason))
+}
+
 /// Decodes a body, or ends the connection as the original does.
 fn decode<'a, M: Message<'a>>(head: &Head, body: &'a [u8]) -> Result<M, Close> {
-    crate::codec::decode_body(body, head.version)
+    // What follows the message is dropped, as the original does: librdkafka's Metadata request for
+    // all topics is longer than its fields.
+    M::decode(&mut Reader::new(body), head.version)
         .map_err(|error| Close::because(format!("bad {} request: {error}", head.key.name())))
 }

@@ -39,8 +39,9 @@ impl Close {
 
 /// One connection of a stream protocol. No socket, no clock, no task, no randomness of its own.
 pub trait Connection: Send {
-    /// Takes whole frames from the front of `input`; half a frame stays. Runs over at most 256 KiB,
-    /// then returns with the rest left in `input`, and is called again.
+    /// Takes whole frames from the front of `input`; half a frame stays. Runs over at most 256 KiB
+    /// and only until `step.out` is full, then returns with the rest left in `input`, and is called
+    /// again: at once, or when the peer has taken enough.
     fn on_bytes(&mut self, input: &mut BytesMut, step: &mut Step<'_>) -> Result<(), Close>;
 
     /// Something it waits for may have happened: a commit, a finished read, a timer.

@@ -190,8 +190,9 @@ impl Driver {
         let before = self.input.len();
         self.step(now, |machine, input, step| machine.on_bytes(input, step))?;
         let took = self.input.len() < before;
-        // Without progress only half a frame is left, unless the machine has stopped reading.
-        self.unseen = !self.input.is_empty() && (took || !self.machine.reads());
+        // Without progress only half a frame is left, unless the machine had to stop.
+        let stopped = !self.machine.reads() || self.out.is_full();
+        self.unseen = !self.input.is_empty() && (took || stopped);
         Ok(true)
     }
 

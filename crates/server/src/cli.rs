@@ -1,6 +1,11 @@
 //! The command line: what may be typed. What it means is in the modules below.
 
+mod client;
 mod config;
+mod group;
+mod stats;
+mod table;
+mod topic;
 
 use std::path::PathBuf;
 
@@ -25,6 +30,12 @@ enum Command {
     /// Look at the settings.
     #[command(subcommand)]
     Config(config::Command),
+    /// Topics of a running server.
+    Topic(topic::TopicArgs),
+    /// Consumer groups of a running server.
+    Group(group::GroupArgs),
+    /// What a running server is doing.
+    Stats(client::ServerArgs),
 }
 
 /// Settings that flags give.
@@ -69,6 +80,9 @@ pub fn run(cli: Cli) -> Result<()> {
     match cli.command {
         Command::Serve(args) => serve::run(&args.settings.inputs()?, args.ready_file),
         Command::Config(command) => config::run(command),
+        Command::Topic(args) => topic::run(args),
+        Command::Group(args) => group::run(args),
+        Command::Stats(server) => stats::run(&server),
     }
 }
 

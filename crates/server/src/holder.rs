@@ -55,11 +55,13 @@ mod tests {
 
     #[test]
     fn reads_the_kernels_table() {
-        let table = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode
-   0: 0100007F:2384 00000000:0000 01 00000000:00000000 00:00000000 00000000     0        0 11 1 0
-   1: 0100007F:2384 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 4242 1 0
-";
-        assert_eq!(inode(table, 0x2384), Some(4242));
-        assert_eq!(inode(table, 1), None);
+        let line = |state: &str, inode: u64| {
+            let times = "00000000:00000000 00:00000000 00000000     0        0";
+            format!("   0: 0100007F:2384 00000000:0000 {state} {times} {inode} 1 0\n")
+        };
+        let head = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when inode\n";
+        let table = head.to_owned() + &line("01", 11) + &line("0A", 4242);
+        assert_eq!(inode(&table, 0x2384), Some(4242));
+        assert_eq!(inode(&table, 1), None);
     }
 }

@@ -13,6 +13,7 @@ mod protocols;
 mod ready;
 mod serve;
 mod shutdown;
+mod ticker;
 
 use std::process::ExitCode;
 

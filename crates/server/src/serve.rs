@@ -23,7 +23,7 @@ use crate::logging::{self, LogLevel};
 use crate::metrics::Source;
 use crate::protocols::{self, Serve};
 use crate::shutdown::{Signals, Wish};
-use crate::{holder, ready};
+use crate::{holder, ready, ticker};
 
 /// How long connections may take to finish once the server stops; it has to be gone after 5 s.
 const DRAIN_MAX: Duration = Duration::from_secs(4);
@@ -64,7 +64,9 @@ async fn serve(
     let mut signals = Signals::listen().context("cannot listen to signals")?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::start());
     let broker = open_broker(&settings)?;
-    let admin = Admin::new(broker.clone(), clock.clone());
+    broker.start(clock.clone()).context("cannot start the threads of the broker")?;
+    let ticking = ticker::start(broker.clone(), clock.clone());
+    let admin = Admin::new(broker.clone(), clock.clone(), settings.kafka.default_partitions);
     let listeners = start(&settings, bound, &broker, &clock, &admin)?;
     admin.set_ready(listeners.iter().map(source).collect());
     announce(&settings, &listeners, ready_file.as_deref(), began)?;
@@ -80,6 +82,7 @@ async fn serve(
             std::process::exit(1);
         }
     }
+    ticking.abort();
     broker.close();
     tracing::info!("stopped");
     Ok(())

@@ -74,6 +74,16 @@ impl Drop for AlignedBuf {
     }
 }
 
+/// Sizes in steps of an eighth of a power of two, so that buffers are used again and little of them
+/// is waste; very large ones are exact.
+fn size_class(len: usize) -> usize {
+    let len = page_up(len.max(1));
+    if len > POOLED_MAX {
+        return len;
+    }
+    len.next_multiple_of((len.next_power_of_two() / 8).max(PAGE))
+}
+
 /// Buffers in use and free ones to use again. Counts what is in use, which is what the budget of
 /// recent data goes by.
 #[derive(Default)]
@@ -85,14 +95,13 @@ pub struct Pool {
 impl Pool {
     /// A buffer of at least `len` bytes; its content is arbitrary old data or zeros.
     pub fn take(self: &Arc<Self>, len: usize) -> PooledBuf {
-        let want = page_up(len.max(1)).next_power_of_two();
+        let want = size_class(len);
         let found = {
             let mut free = self.free.lock();
             let place = free.iter().rposition(|buf| buf.len() == want);
-            place.map(|place| free.swap_remove(place))
+            place.map(|place| free.remove(place))
         };
-        let len = if want <= POOLED_MAX { want } else { page_up(len) };
-        let buf = found.unwrap_or_else(|| AlignedBuf::zeroed(len));
+        let buf = found.unwrap_or_else(|| AlignedBuf::zeroed(want));
         self.used.fetch_add(buf.len(), Ordering::Relaxed);
         PooledBuf { buf: Some(buf), pool: self.clone() }
     }
@@ -108,10 +117,12 @@ impl Pool {
             return;
         }
         let mut free = self.free.lock();
-        let held: usize = free.iter().map(|buf| buf.len()).sum();
-        if held + buf.len() <= FREE_MAX {
-            free.push(buf);
+        let mut held: usize = free.iter().map(|buf| buf.len()).sum();
+        // The longest unused make room: their sizes may no longer be wanted.
+        while held + buf.len() > FREE_MAX {
+            held -= free.remove(0).len();
         }
+        free.push(buf);
     }
 }
 

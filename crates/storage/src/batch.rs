@@ -40,6 +40,10 @@ pub enum BatchError {
     Compression(u8),
     #[error("record {0} of the batch does not fit its frame")]
     Record(i32),
+    #[error("the compressed records of the batch are damaged")]
+    Compressed,
+    #[error("the records of the batch inflate to more than {0} bytes")]
+    Inflated(usize),
 }
 
 /// The fixed header of a batch.
@@ -228,5 +232,7 @@ fn long(head: &[u8; HEADER], at: usize) -> i64 {
 }
 
 pub mod build;
+pub mod compress;
+pub mod records;
 #[cfg(test)]
 mod tests;

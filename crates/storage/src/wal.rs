@@ -15,6 +15,7 @@ use crate::aligned::Pool;
 use crate::disk::Disk;
 use crate::frame::{Classes, FRAME_MAX, Secret, Section};
 use crate::planted::{self, Bug};
+use crate::recent::Recent;
 use crate::ticket::{Class, FrameNo, Marks, Ticket};
 use crate::wake::Waker;
 use files::Files;
@@ -67,6 +68,8 @@ pub trait Wal: Send + Sync {
     fn marks(&self) -> &Arc<Marks>;
     /// Wakes `waker` once the mark has reached the ticket; at once if it has already.
     fn wait(&self, ticket: Ticket, waker: &Waker);
+    /// Makes everything that is written durable soon, also where nobody waits for it.
+    fn sync_soon(&self);
     /// Bytes written since the frame that replay would begin with.
     fn backlog(&self) -> u64;
     /// The place of the next frame, for the checkpoint that replaces everything before it.
@@ -97,6 +100,10 @@ pub struct WalSettings {
     pub linger: Duration,
     /// Files kept for reuse.
     pub spares: usize,
+    /// Bytes of recent batches that no blob holds at most: then writing waits for the bundler.
+    pub fresh_max: usize,
+    /// Bytes of files that replay would read at most: then writing waits for the checkpoint.
+    pub backlog_max: u64,
 }
 
 impl Default for WalSettings {
@@ -106,8 +113,19 @@ impl Default for WalSettings {
             first_file_bytes: 4 << 20,
             linger: Duration::ZERO,
             spares: 4,
+            fresh_max: 96 << 20,
+            backlog_max: 1 << 30,
         }
     }
+}
+
+/// What a WAL is made of.
+pub struct WalParts {
+    pub disk: Arc<dyn Disk>,
+    pub secret: Secret,
+    pub pool: Arc<Pool>,
+    /// Told of every written frame that holds batches.
+    pub recent: Arc<Recent>,
 }
 
 /// The WAL in files of one directory, written by one thread and synced by another.
@@ -123,6 +141,8 @@ struct Shared {
     source: Arc<dyn FrameSource>,
     marks: Arc<Marks>,
     pool: Arc<Pool>,
+    recent: Arc<Recent>,
+    fresh_max: usize,
     files: Files,
     state: Mutex<writer::State>,
     /// The writer waits here, for work or for the syncer.
@@ -142,14 +162,12 @@ impl FileWal {
     /// Continues after what replay found: writes and syncs the opening frame, then starts its
     /// threads.
     pub fn open(
-        disk: Arc<dyn Disk>,
-        secret: Secret,
+        parts: WalParts,
         settings: WalSettings,
         end: replay::End,
-        pool: Arc<Pool>,
         source: Arc<dyn FrameSource>,
     ) -> std::io::Result<FileWal> {
-        let wal = FileWal::without_threads(disk, secret, settings, end, pool, source)?;
+        let wal = FileWal::without_threads(parts, settings, end, source)?;
         for (name, run) in [
             ("wal-write", writer::write_loop as fn(&Shared)),
             ("wal-sync", writer::sync_loop),
@@ -168,13 +186,12 @@ impl FileWal {
     /// The same, but whoever calls [`FileWal::write`] and [`FileWal::sync`] decides when what
     /// happens: for the simulator.
     pub fn without_threads(
-        disk: Arc<dyn Disk>,
-        secret: Secret,
+        parts: WalParts,
         settings: WalSettings,
         end: replay::End,
-        pool: Arc<Pool>,
         source: Arc<dyn FrameSource>,
     ) -> std::io::Result<FileWal> {
+        let WalParts { disk, secret, pool, recent } = parts;
         let generation = end.generation + 1;
         let next = end.next;
         let files = Files::open(disk, secret, settings, generation, end)?;
@@ -185,6 +202,8 @@ impl FileWal {
             source,
             marks: Arc::new(Marks::new(next - 1)),
             pool,
+            recent,
+            fresh_max: settings.fresh_max,
             files,
             state: Mutex::new(writer::State::new(next)),
             work: Condvar::new(),
@@ -258,6 +277,16 @@ impl Wal for FileWal {
 
     fn wait(&self, ticket: Ticket, waker: &Waker) {
         self.shared.wait(ticket, waker);
+    }
+
+    fn sync_soon(&self) {
+        if !self.threads.lock().is_empty() {
+            return writer::sync_soon(&self.shared);
+        }
+        // Nobody else will: a simulated life ends here as a process would in `lost`.
+        if let Err(source) = writer::sync(&self.shared) {
+            std::panic::resume_unwind(Box::new(WalLoss { what: "synced", source }));
+        }
     }
 
     fn backlog(&self) -> u64 {

@@ -59,7 +59,7 @@ fn read(text: &str) -> Option<Vec<Case>> {
                 cases.push(Case { name: full_name(&attributes), verdict: Verdict::Passed });
             }
             "failure" | "error" | "skipped" => {
-                let why = first_line(&attributes(tag));
+                let why = reason(&attributes(tag), rest);
                 let case = cases.last_mut()?;
                 case.verdict = match name {
                     "skipped" => Verdict::Skipped(why),
@@ -117,10 +117,18 @@ fn full_name(attributes: &BTreeMap<&str, String>) -> String {
     format!("{}::{test}", class.rsplit('.').next().unwrap_or_default())
 }
 
-fn first_line(attributes: &BTreeMap<&str, String>) -> String {
-    let text = attributes.get("message").or_else(|| attributes.get("type"));
-    let text = text.map_or("no reason given", |text| text.trim());
-    text.lines().next().unwrap_or_default().chars().take(300).collect()
+/// The first line of the message, or of the stack trace that surefire writes instead of one.
+fn reason(attributes: &BTreeMap<&str, String>, after: &str) -> String {
+    let trace = || {
+        let text = after.strip_prefix("<![CDATA[")?;
+        let line = text.lines().next()?.split("]]>").next()?;
+        Some(
+            line.rsplit("Exception: ").next()?.trim_start_matches("Assumption failed: ").to_owned(),
+        )
+    };
+    let text = attributes.get("message").cloned().or_else(trace);
+    let text = text.or_else(|| attributes.get("type").cloned()).unwrap_or_default();
+    text.trim().lines().next().unwrap_or("no reason given").chars().take(300).collect()
 }
 
 fn unescape(text: &str) -> String {
@@ -194,10 +202,13 @@ mod tests {
                </properties><testcase name="one" classname="sabir.Test" time="1"/>
                <testcase name="two" classname="sabir.Test"><system-out><![CDATA[
                <testcase name="fake">]]></system-out><error type="java.lang.Error">at x</error>
-               </testcase></testsuite>"#,
+               </testcase><testcase name="three" classname="sabir.Test"><skipped
+               type="a.AbortedException"><![CDATA[a.AbortedException: Assumption failed: no
+               at x]]></skipped></testcase></testsuite>"#,
             &[
                 ("Test::one", Verdict::Passed),
                 ("Test::two", Verdict::Failed("java.lang.Error".into())),
+                ("Test::three", Verdict::Skipped("no".into())),
             ],
         );
     }

@@ -200,7 +200,9 @@ fn protocol_word(line: &str) -> Option<&'static str> {
         }
         before = c;
     }
-    let pair = words.windows(2).any(|pair| pair[0] == "pub" && pair[1] == "sub");
+    // `pub sub: u64` is a visible field of a row's key, no protocol.
+    let field = line.trim_start().starts_with("pub ");
+    let pair = !field && words.windows(2).any(|pair| pair[0] == "pub" && pair[1] == "sub");
     let named = |name: &&&str| words.iter().any(|word| word.starts_with(**name));
     PROTOCOL_WORDS.iter().find(named).copied().or(pair.then_some("pubsub"))
 }

@@ -62,6 +62,7 @@ impl Source {
             || self.path.contains("/benches/")
             || self.path.ends_with("/tests.rs")
             || self.path.ends_with("_tests.rs")
+            || self.path.ends_with("/properties.rs")
     }
 
     pub fn is_test_line(&self, line: usize) -> bool {

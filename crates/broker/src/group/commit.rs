@@ -107,6 +107,10 @@ impl Group {
         Ok(results)
     }
 
+    pub fn has_offsets_of(&self, topic: &TopicId) -> bool {
+        self.offsets.has_topic(topic)
+    }
+
     /// A topic was deleted: its offsets go, whoever reads it.
     pub fn forget_topic(&mut self, now: Now, topic: &TopicId) {
         if self.state != State::Dead && self.offsets.has_topic(topic) {

@@ -4,8 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use sabir_broker::caller::Caller;
 use sabir_broker::clock::Instant;
-use sabir_broker::log::Read;
+use sabir_broker::fetch::Found;
 use sabir_broker::policy::{Action, Resource};
 use sabir_broker::ticket::Ticket;
 use sabir_broker::topic::{Partition, Topic};
@@ -221,7 +222,7 @@ impl Waiting for Fetch {
         Some(self.deadline)
     }
 
-    fn cancel(&mut self, me: &Waker) {
+    fn cancel(&mut self, _caller: &Caller, me: &Waker) {
         self.unwatch(me);
     }
 
@@ -304,16 +305,17 @@ fn read(
     {
         seen.diverging = Some((epoch, end));
     }
-    let fetched = context.caller.fetch(partition, part.offset, most, first);
+    let fetched = context.caller.fetch(partition, part.offset, most, first, context.me);
     (seen.told.log_start, seen.told.high_watermark) = (fetched.start, fetched.end);
-    match fetched.read {
-        Read::Batches(_) if seen.diverging.is_some() => {}
-        Read::Batches(batches) => {
+    match fetched.found {
+        Found::Batches(_) if seen.diverging.is_some() => {}
+        Found::Batches(batches) => {
             seen.bytes = batches.iter().map(Bytes::len).sum();
             seen.records = batches;
         }
-        Read::AtEnd => {}
-        Read::OutOfRange => seen.told.error = ErrorCode::OffsetOutOfRange.number(),
+        Found::AtEnd | Found::Pending => {}
+        Found::OutOfRange => seen.told.error = ErrorCode::OffsetOutOfRange.number(),
+        Found::Failed(error) => seen.told.error = of_topic(&error).number(),
     }
     seen
 }

@@ -6,21 +6,19 @@ use bytes::Bytes;
 use sabir_broker::declare::Declare;
 use sabir_broker::error::Kind;
 use sabir_broker::policy::{Action, Resource};
+use sabir_broker::ticket::Ticket;
 use sabir_broker::topic::Topic;
 use sabir_net::connection::{Close, Peer};
 
 use super::{Outcome, decode};
 use crate::connection::{Context, Head};
 use crate::error_code::ErrorCode;
-use crate::errors::of_topic;
+use crate::errors::of_declare;
 use crate::generated::metadata::{
     MetadataRequest, MetadataRequestTopic, MetadataResponse, MetadataResponseBroker,
     MetadataResponsePartition, MetadataResponseTopic,
 };
-use crate::names;
-
-/// What authorized operations are said to be where nobody asked.
-const NOT_ASKED: i32 = i32::MIN;
+use crate::{names, operations};
 
 /// What became of a topic that was asked for.
 enum Found {
@@ -30,6 +28,7 @@ enum Found {
 
 pub fn handle(context: &mut Context<'_>, head: Head, body: &Bytes) -> Result<Outcome, Close> {
     let request: MetadataRequest<'_> = decode(&head, body)?;
+    let mut ticket = Ticket::DONE;
     let all = match &request.topics {
         None => true,
         // Version 0 has no null: there an empty list means all.
@@ -46,22 +45,32 @@ pub fn handle(context: &mut Context<'_>, head: Head, body: &Bytes) -> Result<Out
     } else {
         let create = head.version < 4 || request.allow_auto_topic_creation;
         for asked in request.topics.iter().flatten() {
-            found.push((Asked::of(asked), find(context, asked, create)));
+            found.push((Asked::of(asked), find(context, asked, create, &mut ticket)));
         }
     }
+    // Others may have made or deleted what was just seen.
+    ticket = ticket.join(context.caller.catalog_ticket());
     let (host, port) = advertised(context.peer);
     let cluster_id = names::base64(context.caller.broker().cluster_id());
     let node = context.settings.node_id;
     let epoch = context.caller.epoch();
+    let caller = context.caller;
+    let of_topic = |topic: &Topic| match request.include_topic_authorized_operations {
+        true => operations::of_topic(caller, &topic.name),
+        false => operations::NOT_ASKED,
+    };
+    let describe = |(asked, found)| describe(asked, found, node, epoch, of_topic);
     let response = MetadataResponse {
         brokers: vec![MetadataResponseBroker { node_id: node, host: &host, port, rack: None }],
         cluster_id: Some(&cluster_id),
         controller_id: node,
-        topics: found.iter().map(|(asked, found)| describe(asked, found, node, epoch)).collect(),
-        cluster_authorized_operations: NOT_ASKED,
+        topics: found.iter().map(|(asked, found)| (asked, found)).map(describe).collect(),
+        cluster_authorized_operations: match request.include_cluster_authorized_operations {
+            true => operations::of_cluster(caller),
+            false => operations::NOT_ASKED,
+        },
         ..MetadataResponse::default()
     };
-    let ticket = context.caller.catalog_ticket();
     Ok(Outcome::Reply(context.reply(&head, &response, ticket)?))
 }
 
@@ -78,8 +87,15 @@ impl<'a> Asked<'a> {
     }
 }
 
-fn find(context: &mut Context<'_>, asked: &MetadataRequestTopic<'_>, create: bool) -> Found {
-    let Some(name) = asked.name else {
+fn find(
+    context: &mut Context<'_>,
+    asked: &MetadataRequestTopic<'_>,
+    create: bool,
+    ticket: &mut Ticket,
+) -> Found {
+    // The Java client sends an empty name beside the id.
+    let by_id = asked.topic_id != [0; 16];
+    let Some(name) = asked.name.filter(|_| !by_id) else {
         return match context.caller.topic_by_uuid(&asked.topic_id) {
             Some(topic) => Found::Topic(topic),
             None => Found::Error(ErrorCode::UnknownTopicId),
@@ -97,18 +113,24 @@ fn find(context: &mut Context<'_>, asked: &MetadataRequestTopic<'_>, create: boo
     if !create || !context.settings.auto_create_topics {
         return Found::Error(ErrorCode::UnknownTopicOrPartition);
     }
+    if let Err((code, _)) = names::check_new(context.caller, name) {
+        return Found::Error(code);
+    }
     let declare = Declare {
         name: name.to_owned(),
         partitions: context.settings.default_partitions,
         ..Declare::default()
     };
     match context.caller.declare(context.now, context.random, declare) {
-        Ok((topic, _)) => Found::Topic(topic),
+        Ok((topic, made)) => {
+            *ticket = ticket.join(made);
+            Found::Topic(topic)
+        }
         Err(error) if error.kind == Kind::Exists => match context.caller.topic(name) {
             Some(topic) => Found::Topic(topic),
             None => Found::Error(ErrorCode::UnknownTopicOrPartition),
         },
-        Err(error) => Found::Error(of_topic(&error)),
+        Err(error) => Found::Error(of_declare(&error)),
     }
 }
 
@@ -117,6 +139,7 @@ fn describe<'a>(
     found: &'a Found,
     node: i32,
     epoch: i32,
+    operations: impl Fn(&Topic) -> i32,
 ) -> MetadataResponseTopic<'a> {
     match found {
         Found::Topic(topic) => MetadataResponseTopic {
@@ -132,14 +155,14 @@ fn describe<'a>(
                     ..MetadataResponsePartition::default()
                 })
                 .collect(),
-            topic_authorized_operations: NOT_ASKED,
+            topic_authorized_operations: operations(topic),
             ..MetadataResponseTopic::default()
         },
         Found::Error(error) => MetadataResponseTopic {
             error_code: error.number(),
-            name: asked.name.or(Some("").filter(|_| asked.id == [0; 16])),
+            name: (asked.id == [0; 16]).then(|| asked.name.unwrap_or_default()),
             topic_id: asked.id,
-            topic_authorized_operations: NOT_ASKED,
+            topic_authorized_operations: operations::NOT_ASKED,
             ..MetadataResponseTopic::default()
         },
     }

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use bytes::Bytes;
 use sabir_broker::batch;
+use sabir_broker::caller::Caller;
 use sabir_broker::clock::Instant;
 use sabir_broker::error::{Error, Kind};
 use sabir_broker::policy::{Action, Resource};
@@ -267,7 +268,7 @@ impl Waiting for Produce {
         None
     }
 
-    fn cancel(&mut self, _me: &Waker) {}
+    fn cancel(&mut self, _caller: &Caller, _me: &Waker) {}
 
     fn may_end(&self) -> bool {
         false

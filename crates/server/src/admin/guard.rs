@@ -10,12 +10,12 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::Response;
 
-use super::error;
+use super::answer::refuse;
 
 pub async fn check(request: Request, next: Next) -> Response {
     match refusal(request.headers(), request.uri().authority()) {
         None => next.run(request).await,
-        Some(message) => error(StatusCode::FORBIDDEN, "denied", message),
+        Some(message) => refuse(StatusCode::FORBIDDEN, "denied", message),
     }
 }
 

@@ -19,8 +19,12 @@ fn nearest(path: &str) -> Option<String> {
         }
         None => KEYS.iter().map(|key| key.path.to_owned()).collect(),
     };
-    // A key in the wrong table is as near as a slip of a letter.
-    let distance = |known: &str| match last(known) == last(path) {
+    // A key in the wrong table, or without its unit, is as near as a slip of a letter.
+    let near = |known: &str| {
+        last(known) == last(path)
+            || known.strip_prefix(path).is_some_and(|unit| unit.starts_with('_'))
+    };
+    let distance = |known: &str| match near(known) {
         true => 1,
         false => distance(known, path),
     };

@@ -117,8 +117,15 @@ impl Files {
             spares.push((spare, len));
         }
         let next_file = end.live.iter().map(|live| live.file).max().unwrap_or(end.last_file) + 1;
+        // Goes on where the last life ended, in room that is there already: a start on a full disk
+        // needs none. What older frames lie behind are of an older generation.
+        let mut current = None;
+        if let Some(last) = end.live.last() {
+            let file = disk.open(&name_of(last.file), Mode::WriteDirect)?;
+            current = Some(Current { room: file.len()?, file, at: last.len });
+        }
         let state = State {
-            current: None,
+            current,
             live: end.live.into(),
             spares,
             next_file,

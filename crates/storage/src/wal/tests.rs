@@ -52,15 +52,22 @@ fn settings() -> WalSettings {
     WalSettings { file_bytes: 64 << 10, first_file_bytes: 16 << 10, ..WalSettings::default() }
 }
 
+fn parts(disk: &Arc<SimDisk>) -> WalParts {
+    WalParts {
+        disk: Arc::new(Handle(disk.clone())),
+        secret: SECRET,
+        pool: Arc::default(),
+        recent: Arc::default(),
+    }
+}
+
 /// Replays and opens: what was found, and the WAL.
 fn open(
     disk: &Arc<SimDisk>,
 ) -> Result<(Vec<(FrameNo, Vec<u8>)>, FileWal, Arc<Source>), ReplayError> {
     let (found, end) = read(disk)?;
     let source = Arc::new(Source::default());
-    let handle = Arc::new(Handle(disk.clone()));
-    let wal =
-        FileWal::without_threads(handle, SECRET, settings(), end, Arc::default(), source.clone());
+    let wal = FileWal::without_threads(parts(disk), settings(), end, source.clone());
     Ok((found, wal.expect("opens"), source))
 }
 
@@ -158,9 +165,7 @@ fn real_threads_make_every_waiter_hear_of_its_ticket() {
     let disk = SimDisk::new();
     let (_, end) = read(&disk).expect("empty");
     let source = Arc::new(Source::default());
-    let handle = Arc::new(Handle(disk.clone()));
-    let wal =
-        FileWal::open(handle, SECRET, settings(), end, Arc::default(), source.clone()).expect("ok");
+    let wal = FileWal::open(parts(&disk), settings(), end, source.clone()).expect("opens");
     for round in 0..200u64 {
         let (tell, heard) = std::sync::mpsc::channel();
         let waker = Waker::new(move || {

@@ -17,6 +17,8 @@ use crate::wake::Waker;
 
 /// After this long without work a frame without content states how far the WAL is durable.
 const WITNESS: Duration = Duration::from_millis(20);
+/// How often a writer that waits for a checkpoint looks again.
+const BACKLOG_LOOK: Duration = Duration::from_millis(5);
 /// Written but unsynced work of class `os` is synced after this long at the latest.
 const OS_SYNC: Duration = Duration::from_secs(1);
 /// ... or after this many bytes.
@@ -77,12 +79,21 @@ pub fn open(shared: &Shared) -> std::io::Result<()> {
     sync(shared)
 }
 
+pub fn sync_soon(shared: &Shared) {
+    shared.state.lock().sync_now = true;
+    shared.written.notify_one();
+}
+
 pub fn stop(shared: &Shared) {
     shared.state.lock().stop = true;
     shared.asleep.store(false, Ordering::SeqCst);
     shared.work.notify_all();
     shared.written.notify_all();
     shared.prepare.notify_all();
+}
+
+fn stopping(shared: &Shared) -> bool {
+    shared.state.lock().stop
 }
 
 enum Next {
@@ -95,6 +106,10 @@ pub fn write_loop(shared: &Shared) {
     loop {
         let result = match next(shared) {
             Next::Frame(number) => {
+                shared.recent.wait_for_room(shared.fresh_max);
+                while shared.files.backlog() > shared.settings.backlog_max && !stopping(shared) {
+                    std::thread::park_timeout(BACKLOG_LOOK);
+                }
                 if !shared.settings.linger.is_zero() {
                     std::thread::park_timeout(shared.settings.linger);
                 }
@@ -179,6 +194,7 @@ fn write_frame(
     let mut now = Pending { frame: number, ..Pending::default() };
     let mut later = Pending { frame: number, ..Pending::default() };
     let mut durable = false;
+    let mut views = Vec::new();
     for (section, start) in sections.iter_mut().zip(places) {
         durable |= section.classes.durable;
         for appended in section.appends.drain(..) {
@@ -191,6 +207,7 @@ fn write_frame(
                 bytes: frame.slice(at..at + appended.len),
             });
             let early = appended.class == Class::Os || planted::active(Bug::ShowEarly);
+            views.push(appended.view.clone());
             let of_class = if early { &mut now } else { &mut later };
             of_class.shows.push((appended.view, appended.next));
         }
@@ -200,6 +217,7 @@ fn write_frame(
         }
     }
     let content = !sections.is_empty();
+    shared.recent.add(number, frame.len(), views);
     note_written(shared, number, later, Written { content, durable, padded, file: target.file });
     shared.source.recycle(sections);
     reach(shared, Class::Os, number, vec![now]);

@@ -86,7 +86,9 @@ class AdminTest {
             assertEquals(List.of(partition.leader()), partition.isr());
         }
         var ids = TopicCollection.ofTopicIds(List.of(id));
-        assertEquals(byName, Kit.get(admin.describeTopics(ids).allTopicIds()).get(id));
+        var byId = Kit.get(admin.describeTopics(ids).allTopicIds()).get(id);
+        assertEquals(topic, byId.name());
+        assertEquals(3, byId.partitions().size());
         Kit.failure(
                 TopicExistsException.class, admin.createTopics(List.of(newTopic(topic, 1))).all());
         Kit.get(admin.deleteTopics(List.of(topic)).all());
@@ -273,7 +275,8 @@ class AdminTest {
         var cluster = admin.describeCluster();
         var nodes = Kit.get(cluster.nodes());
         assertEquals(
-                List.of(Kit.BOOTSTRAP), nodes.stream().map(n -> n.host() + ":" + n.port()).toList());
+                List.of(Kit.BOOTSTRAP),
+                nodes.stream().map(n -> n.host() + ":" + n.port()).toList());
         assertEquals(nodes.iterator().next().id(), Kit.get(cluster.controller()).id());
         assertFalse(Kit.get(cluster.clusterId()).isEmpty());
         assertEquals(Kit.get(cluster.clusterId()), Kit.get(admin.describeCluster().clusterId()));
@@ -297,7 +300,8 @@ class AdminTest {
                 new Case(OffsetSpec.forTimestamp(baseMs + 1), 1, baseMs + 5000),
                 new Case(OffsetSpec.forTimestamp(baseMs + 5001), -1, -1));
         for (Case one : cases) {
-            var found = Kit.get(admin.listOffsets(Map.of(partition, one.spec)).all()).get(partition);
+            var listed = Kit.get(admin.listOffsets(Map.of(partition, one.spec)).all());
+            var found = listed.get(partition);
             assertEquals(one.offset, found.offset(), one.toString());
             assertEquals(one.stamp, found.timestamp(), one.toString());
         }

@@ -79,7 +79,7 @@ class FetchTest {
     @Test
     void largeFetch() {
         String topic = Kit.topic("large", 1, "max.message.bytes", "9000000");
-        try (var producer = Kit.producer("max.request.size", 9_000_000, "buffer.memory", 40_000_000)) {
+        try (var producer = Kit.producer("max.request.size", 9_000_000)) {
             for (int n = 0; n < 3; n++) {
                 Kit.get(producer.send(new ProducerRecord<>(topic, new byte[8_000_000 + n])));
             }

@@ -33,7 +33,8 @@ class OffsetsTest {
         return new TopicPartition(topic, 0);
     }
 
-    private static Map<TopicPartition, OffsetAndMetadata> at(TopicPartition partition, long offset) {
+    private static Map<TopicPartition, OffsetAndMetadata> at(
+            TopicPartition partition, long offset) {
         return Map.of(partition, new OffsetAndMetadata(offset));
     }
 
@@ -180,7 +181,8 @@ class OffsetsTest {
         try (var consumer = Kit.consumer()) {
             for (long[] one : cases) {
                 long stamp = baseMs + one[0];
-                var found = consumer.offsetsForTimes(Map.of(both.get(0), stamp, both.get(1), stamp));
+                var query = Map.of(both.get(0), stamp, both.get(1), stamp);
+                var found = consumer.offsetsForTimes(query);
                 OffsetAndTimestamp first = found.get(both.get(0));
                 assertEquals(one[1], first == null ? -1 : first.offset(), "base + " + one[0]);
                 assertTrue(first == null || first.timestamp() == baseMs + first.offset() * 1000);

@@ -1,0 +1,162 @@
+//! The JSON of `/v1`: what the handlers send and take and the commands read. `openapi.json`
+//! beside this file says the same to other people's programs.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+/// Settings of a topic by name, such as `retention_ms`. In an answer: what is in effect. In a
+/// request: what to set; null = the broker's default again.
+pub type TopicSettings = BTreeMap<String, serde_json::Value>;
+
+#[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Topics {
+    pub topics: Vec<TopicLine>,
+}
+
+/// A topic in a list.
+#[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct TopicLine {
+    pub name: String,
+    /// As a UUID; a topic of the same name made later has another.
+    pub id: String,
+    pub partitions: u32,
+    /// Offsets handed out and still there, over all partitions.
+    pub records: u64,
+}
+
+#[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Topic {
+    pub name: String,
+    pub id: String,
+    pub created_ms: i64,
+    pub partitions: Vec<Partition>,
+    pub settings: TopicSettings,
+    /// Names in `settings` that are this topic's own and not the broker's default.
+    pub own: Vec<String>,
+}
+
+#[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Partition {
+    pub partition: u32,
+    /// The first offset that can be read.
+    pub start: i64,
+    /// The offset after the last that can be read.
+    pub end: i64,
+}
+
+#[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CreateTopic {
+    pub name: String,
+    /// Absent = the broker's default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub partitions: Option<u32>,
+    #[serde(default)]
+    pub settings: TopicSettings,
+}
+
+#[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AlterTopic {
+    pub settings: TopicSettings,
+}
+
+#[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SetPartitions {
+    /// The new number; it can only grow.
+    pub count: u32,
+}
+
+#[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Groups {
+    pub groups: Vec<GroupLine>,
+}
+
+/// A group in a list.
+#[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct GroupLine {
+    pub id: String,
+    pub state: String,
+    pub members: u32,
+}
+
+#[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Group {
+    pub id: String,
+    pub state: String,
+    pub generation: i64,
+    /// Name of the assignment strategy that the members agreed on.
+    pub strategy: String,
+    pub members: Vec<Member>,
+}
+
+#[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Member {
+    pub id: String,
+    /// Set for a static member.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub instance: Option<String>,
+    pub client: String,
+    pub host: String,
+    pub partitions: Vec<TopicPartition>,
+}
+
+#[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct TopicPartition {
+    pub topic: String,
+    pub partition: u32,
+}
+
+#[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct GroupOffsets {
+    pub offsets: Vec<GroupOffset>,
+}
+
+#[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct GroupOffset {
+    pub topic: String,
+    pub partition: u32,
+    /// The next offset to read.
+    pub committed: i64,
+    /// The offset after the last of the partition. Absent if the partition is gone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub end: Option<i64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lag: Option<i64>,
+}
+
+#[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Stats {
+    pub version: String,
+    pub uptime_ms: u64,
+    pub memory_bytes: u64,
+    pub listeners: Vec<ListenerStats>,
+}
+
+#[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct ListenerStats {
+    pub name: String,
+    pub open: u64,
+    pub accepted: u64,
+    pub refused: u64,
+    pub received_bytes: u64,
+    pub sent_bytes: u64,
+    pub panics: u64,
+}
+
+/// Every answer with a status of 400 or more.
+#[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Failure {
+    pub error: FailureBody,
+}
+
+#[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct FailureBody {
+    /// What to do about it, in one word: invalid, denied, not_found, exists, conflict, gone,
+    /// too_large, throttled, full, fenced, unavailable, broken.
+    pub kind: String,
+    /// For people.
+    pub message: String,
+}
