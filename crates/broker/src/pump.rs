@@ -48,21 +48,18 @@ impl Pump {
         self.wal.prepare()
     }
 
-    /// Does what the keeper finds due: bundles, retention, a checkpoint.
+    /// Does what the keeper finds due: bundles, retention, a checkpoint. Nothing may be staged: a
+    /// checkpoint takes its images where nothing is, and nobody else would write it. A sync that
+    /// fails unwinds with a `WalLoss`.
     pub fn keep(&self, now: Now) -> std::result::Result<(), StoreError> {
-        self.unstage()?;
+        assert_eq!(self.staged(), 0, "written before the keeper's turn");
         self.broker.keeper.turn(now)
     }
 
-    /// Makes a checkpoint, whatever is due.
+    /// Makes a checkpoint, whatever is due; as [`Pump::keep`].
     pub fn checkpoint(&self) -> std::result::Result<(), StoreError> {
-        self.unstage()?;
+        assert_eq!(self.staged(), 0, "written before the keeper's turn");
         self.broker.keeper.checkpoint_now()
-    }
-
-    /// A checkpoint takes its images where nothing is staged, and nobody else would write it.
-    fn unstage(&self) -> Result<()> {
-        if self.staged() > 0 { self.write().map(drop) } else { Ok(()) }
     }
 
     /// Does one cold read that somebody waits for; false if there is none.

@@ -1,7 +1,9 @@
 //! What a seed chooses before it begins: who takes part, and which faults are switched on.
 
 use std::io::ErrorKind;
+use std::time::Duration;
 
+use sabir_broker::keeper::KeeperSettings;
 use sabir_storage::wal::WalSettings;
 
 use crate::chance::Chance;
@@ -24,6 +26,10 @@ pub struct PumpPlan {
     pub witness_in: u64,
     /// A file made ready ahead of need.
     pub prepare_in: u64,
+    /// A turn of the keeper: what is due of bundles, retention and checkpoints.
+    pub keep_in: u64,
+    /// A checkpoint that is not due.
+    pub checkpoint_in: u64,
 }
 
 /// How often what goes wrong. Each number is "one step in", 0 for never.
@@ -59,6 +65,7 @@ pub struct Plan {
     pub admin: Option<AdminPlan>,
     pub rogue: bool,
     pub wal: WalSettings,
+    pub keeper: KeeperSettings,
     pub pump: PumpPlan,
     pub faults: FaultPlan,
 }
@@ -75,8 +82,15 @@ impl Plan {
             producer.bytes_max = 500;
             producer.batches = 200;
         }
-        plan.pump =
-            PumpPlan { write_in: 1, sync_in: 1, told_in: 1, witness_in: 10, prepare_in: 10 };
+        plan.pump = PumpPlan {
+            write_in: 1,
+            sync_in: 1,
+            told_in: 1,
+            witness_in: 10,
+            prepare_in: 10,
+            keep_in: 20,
+            checkpoint_in: 40,
+        };
         plan.wal = WalSettings {
             file_bytes: 24 << 10,
             first_file_bytes: 12 << 10,
@@ -102,6 +116,7 @@ impl Plan {
             admin: None,
             rogue: chance.one_in(4),
             wal: wal(chance),
+            keeper: keeper(chance),
             pump: pump(chance),
             faults: faults(chance),
             topics,
@@ -133,6 +148,19 @@ fn wal(chance: &mut Chance) -> WalSettings {
     }
 }
 
+/// So small that everything that happens to large logs happens here.
+fn keeper(chance: &mut Chance) -> KeeperSettings {
+    KeeperSettings {
+        bundle_bytes: *chance.pick(&[1 << 10, 8 << 10, 64 << 10]),
+        tail_bytes: *chance.pick(&[0, 4 << 10, 64 << 10]),
+        checkpoint_bytes: *chance.pick(&[32 << 10, 128 << 10, 1 << 20]),
+        checkpoint_every: Duration::from_millis(*chance.pick(&[50, 300, 1000])),
+        retention_every: Duration::from_millis(200),
+        free_min: 0,
+        blocks_bytes: *chance.pick(&[1 << 10, 1 << 20]),
+    }
+}
+
 fn pump(chance: &mut Chance) -> PumpPlan {
     PumpPlan {
         write_in: *chance.pick(&[1, 1, 2, 5]),
@@ -140,6 +168,8 @@ fn pump(chance: &mut Chance) -> PumpPlan {
         told_in: *chance.pick(&[1, 1, 2, 10, 40]),
         witness_in: *chance.pick(&[5, 50]),
         prepare_in: *chance.pick(&[3, 30]),
+        keep_in: *chance.pick(&[0, 20, 100]),
+        checkpoint_in: *chance.pick(&[0, 50, 200]),
     }
 }
 

@@ -1,6 +1,7 @@
 //! Everything that takes part in a run, and one step of it: a client acts, bytes move, a machine is
 //! woken, the WAL writes or syncs, time passes, something breaks.
 
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,6 +9,8 @@ use sabir_broker::Settings;
 use sabir_broker::clock::Now;
 use sabir_broker::random::Seeded;
 use sabir_storage::disk::sim::{Cut, Fault, SimDisk};
+use sabir_storage::store::StoreError;
+use sabir_storage::wal::WalLoss;
 
 use crate::chance::Chance;
 use crate::life::Life;
@@ -72,6 +75,7 @@ pub struct Counts {
     pub lives: u64,
     pub failed_openings: u64,
     pub frames: u64,
+    pub checkpoints: u64,
     pub faults: u64,
 }
 
@@ -250,25 +254,19 @@ impl World {
         }
     }
 
-    /// One thing that the threads of the WAL would do.
+    /// One thing that a thread of the broker would do.
     fn pump(&mut self) {
         let Some(life) = &mut self.life else { return };
         let (plan, chance) = (&self.plan.pump, &mut self.chance);
         let in_time = self.finishing;
         let mut due = |one_in: u64| in_time || chance.one_in(one_in);
-        let done = if let Some(upto) = life.syncing {
-            if due(plan.told_in) {
-                life.syncing = None;
-                life.pump.end_sync(upto);
-            }
-            // A frame may be written while the device syncs.
-            if life.pump.staged() > 0 && due(plan.write_in) {
-                self.counts.frames += 1;
-                life.pump.write().map(drop)
-            } else {
-                Ok(())
-            }
-        } else if life.pump.staged() > 0 && due(plan.write_in) {
+        if let Some(upto) = life.syncing.take_if(|_| due(plan.told_in)) {
+            life.pump.end_sync(upto);
+        }
+        while life.pump.read_one() {}
+        life.pump.tick(self.now);
+        let done = if life.pump.staged() > 0 && due(plan.write_in) {
+            // Also while the device syncs.
             self.counts.frames += 1;
             life.pump.write().map(drop)
         } else if life.wants_sync() && due(plan.sync_in) {
@@ -283,7 +281,33 @@ impl World {
             Ok(())
         };
         if done.is_err() {
-            self.die_of_disk();
+            return self.die_of_disk();
+        }
+        if self.chance.one_in(self.plan.pump.keep_in) {
+            self.keep(|life, now| life.pump.keep(now));
+        } else if self.chance.one_in(self.plan.pump.checkpoint_in) {
+            self.counts.checkpoints += 1;
+            self.keep(|life, _| life.pump.checkpoint());
+        }
+    }
+
+    /// What the keeper does in one go, syncs of the WAL included.
+    fn keep(&mut self, turn: impl FnOnce(&Life, Now) -> Result<(), StoreError>) {
+        let Some(life) = &mut self.life else { return };
+        if let Some(upto) = life.syncing.take() {
+            life.pump.end_sync(upto);
+        }
+        if life.pump.staged() > 0 && life.pump.write().is_err() {
+            return self.die_of_disk();
+        }
+        // A sync that fails in the middle of it unwinds.
+        let done = catch_unwind(AssertUnwindSafe(|| turn(life, self.now)));
+        match done {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) if error.is_full() => {}
+            Ok(Err(_)) => self.die_of_disk(),
+            Err(panic) if panic.is::<WalLoss>() => self.die_of_disk(),
+            Err(panic) => resume_unwind(panic),
         }
     }
 
@@ -422,7 +446,8 @@ impl World {
     }
 
     fn open(&mut self) -> Result<Life, sabir_broker::OpenError> {
-        let settings = Settings { wal: self.plan.wal, ..Settings::default() };
+        let (wal, keeper) = (self.plan.wal, self.plan.keeper);
+        let settings = Settings { wal, keeper, ..Settings::default() };
         let protocol = sabir_kafka::Settings {
             default_partitions: self.plan.partitions,
             ..sabir_kafka::Settings::default()
