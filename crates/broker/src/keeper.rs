@@ -112,6 +112,10 @@ impl Keeper {
                 tracing::error!(%error, "stopping: blobs or state rows cannot be written");
                 std::process::abort();
             }
+            if self.store.recent.bytes().1 >= self.settings.bundle_bytes {
+                // What is left waits for a sync.
+                std::thread::park_timeout(Duration::from_millis(1));
+            }
         }
     }
 
