@@ -191,6 +191,7 @@ impl Shard {
                 }
             }
         }
+        assert_eq!(op.header.len, op.batch.len(), "a header that is not of this batch");
         let base = log.next;
         let at = effect::append(stage, op.log, &op.batch, base, *epoch);
         let placed = Header { base_offset: base, leader_epoch: *epoch, ..op.header };

@@ -15,6 +15,7 @@ use crate::ticket::FrameNo;
 
 pub const DIR: &str = "wal";
 const ZEROS: usize = 1 << 20;
+const PAGE: u64 = crate::aligned::PAGE as u64;
 
 /// The name of a file that holds frames.
 pub fn name_of(file: u64) -> String {
@@ -132,6 +133,7 @@ impl Files {
     /// A place for a frame of `len` bytes. Opens the next file when the current one is full; a new
     /// file's directory entry is durable when this returns.
     pub fn place(&self, number: FrameNo, len: u64) -> Result<Target> {
+        assert!(len > 0 && len.is_multiple_of(PAGE), "frame {number} of {len} bytes is no pages");
         let mut state = self.state.lock();
         let fits = state.current.as_ref().is_some_and(|current| current.at + len <= current.room);
         if !fits {
@@ -142,6 +144,8 @@ impl Files {
         let at = current.at;
         current.at += len;
         let last = live.back_mut().expect("the current file is live");
+        assert_eq!(last.len, at, "frames of a file follow one another");
+        assert!(last.places.last().is_none_or(|place| place.0 + 1 == number), "frames are dense");
         last.len = current.at;
         last.places.push((number, at, self.generation));
         Ok(Target { file: current.file.clone(), at })

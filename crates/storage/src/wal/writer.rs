@@ -190,6 +190,7 @@ fn write_frame(
     let target = shared.files.place(number, padded as u64)?;
     target.file.write_at(&buffer[..padded], target.at)?;
     let frame = buffer.freeze();
+    assert!(synced < number, "frame {number} follows what is synced");
     let mut now = Pending { frame: number, ..Pending::default() };
     let mut later = Pending { frame: number, ..Pending::default() };
     let mut durable = false;
