@@ -6,6 +6,7 @@ use hashbrown::HashMap;
 use sabir_storage::batch::Header;
 use sabir_storage::frame::Section;
 use sabir_storage::log::{Appended, LogId, LogView, Offset};
+use sabir_storage::planted::{self, Bug};
 use sabir_storage::ticket::{Class, FrameNo, Ticket};
 use sabir_storage::wake::Waker;
 use std::collections::{BTreeMap, BTreeSet};
@@ -181,6 +182,8 @@ impl Shard {
             match Producer::judge(log.producers.get(&op.header.producer_id), &op.header) {
                 Verdict::Append => {}
                 Verdict::Known { base, ticket } => {
+                    let early = planted::active(Bug::AckKnownEarly);
+                    let ticket = if early { Ticket::DONE } else { ticket };
                     return Ok(Placed { base, ticket, known: true, start });
                 }
                 Verdict::OutOfOrder => {
@@ -238,6 +241,9 @@ impl Shard {
         if frame > log.stored {
             assert_eq!(header.base_offset, log.next, "replay of log {} has a gap", log.view.id);
             log.take(header, Ticket::DONE, header.max_timestamp, dirty);
+            if planted::active(Bug::ForgetProducers) {
+                log.producers.clear();
+            }
         }
     }
 

@@ -11,6 +11,7 @@ use super::{Place, WalSettings};
 use crate::aligned::AlignedBuf;
 use crate::disk::{Disk, DiskFile, Mode};
 use crate::frame::{FILE_HEADER, FileHeader, Secret};
+use crate::planted::{self, Bug};
 use crate::ticket::FrameNo;
 
 pub const DIR: &str = "wal";
@@ -84,8 +85,12 @@ impl Files {
         end: End,
     ) -> Result<Files> {
         disk.create_dir(DIR)?;
+        // The directory itself, and the name of the identity beside it.
+        if !planted::active(Bug::SkipRootSync) {
+            disk.sync_dir("")?;
+        }
         // What was read may so far lie in a cache alone, and from now on it counts as durable.
-        for live in &end.live {
+        for live in end.live.iter().filter(|_| !planted::active(Bug::SkipRecoverySync)) {
             disk.open(&name_of(live.file), Mode::Read)?.sync()?;
         }
         disk.sync_dir(DIR)?;
@@ -174,7 +179,9 @@ impl Files {
         let header = FileHeader { first: number, generation: self.generation };
         header.encode(self.secret, &mut page);
         file.write_at(&page, 0)?;
-        self.disk.sync_dir(DIR)?;
+        if !planted::active(Bug::SkipDirSync) {
+            self.disk.sync_dir(DIR)?;
+        }
         state.live.push_back(Live {
             file: state.next_file,
             first: number,
