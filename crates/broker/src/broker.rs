@@ -115,6 +115,7 @@ impl Broker {
         random: &mut dyn Random,
         lock: Option<DirLock>,
     ) -> Result<Arc<Broker>, OpenError> {
+        let settings = settings.fitted(disk.total()?);
         let ident = Ident::open(&*disk, || Ident {
             cluster: random.uuid(),
             shards: SHARDS,
