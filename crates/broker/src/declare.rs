@@ -108,8 +108,9 @@ impl Caller {
     /// Replaces how a topic is kept and labelled.
     ///
     /// # Errors
-    /// `Denied`; `Invalid` as [`Policy::check`]; `NotFound` when it was deleted; `Conflict` when `topic` is no longer how it
-    /// stands in the catalog: read it again and decide anew.
+    /// `Denied`; `Invalid` as [`Policy::check`]; `NotFound` when it was deleted;
+    /// `Conflict` when `topic` is no longer how it stands in the catalog: read it again and decide
+    /// anew.
     pub fn alter(
         &self,
         topic: &Arc<Topic>,

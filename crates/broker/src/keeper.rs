@@ -99,6 +99,7 @@ impl Keeper {
         wal: Arc<dyn Wal>,
         settings: KeeperSettings,
     ) -> Keeper {
+        assert!(settings.free_min.is_some(), "the settings were fitted to the disk");
         let (stop, state) = (AtomicBool::new(false), Mutex::default());
         Keeper { core, catalog, store, wal, settings, stop, state }
     }
@@ -145,8 +146,8 @@ impl Keeper {
         Ok(())
     }
 
-    /// True where a checkpoint may make room on a full disk: files of the WAL can go once blobs have
-    /// what is in them.
+    /// True where a checkpoint may make room on a full disk: files of the WAL can go once blobs
+    /// have what is in them.
     fn is_pressed(&self, state: &mut State, now: Now) -> bool {
         let pressed = self.core.is_full()
             && self.store.recent.bytes().1 > 0

@@ -1,5 +1,5 @@
-//! What the core counts and holds, read at the moment somebody asks. No lock is held for longer than
-//! a few hundred entities take.
+//! What the core counts and holds, read at the moment somebody asks. No lock is held for longer
+//! than a few hundred entities take.
 
 use std::sync::Arc;
 
@@ -141,14 +141,10 @@ impl Broker {
             let taken = shard.logs.get(&partition.log).map(|log| log.counters);
             drop(shard);
             let view = &partition.view;
-            // The start first: it never overtakes the end.
-            let start = view.start();
-            PartitionStats {
-                start,
-                end: view.visible().max(start),
-                bytes: view.bytes(),
-                taken: taken.unwrap_or_default(),
-            }
+            // The start first: it may move past what was the end before.
+            let (start, end) = (view.start(), view.visible());
+            assert!(start <= end, "log {} from {start} to {end}", view.id);
+            PartitionStats { start, end, bytes: view.bytes(), taken: taken.unwrap_or_default() }
         });
         let partitions = partitions.collect();
         TopicStats { topic, partitions }

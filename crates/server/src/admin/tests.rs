@@ -235,7 +235,8 @@ async fn groups_are_shown_and_deleted_when_nobody_is_in() {
         let body = format!("{{\"name\":\"{name}\"}}");
         assert_eq!(house.ask("POST", "/v1/topics", &body).await.0, 201);
     }
-    join(&caller, "g", b"\0\0\0\0\0\x01\0\x01a\0\0\0\x02\0\0\0\0\0\0\0\x01\0\0\0\0").await;
+    let both = b"\0\0\0\0\0\x01\0\x01a\0\0\0\x02\0\0\0\0\0\0\0\x01\0\0\0\0";
+    join(&caller, "g", both).await;
     join(&caller, "odd", b"no assignment of consumers").await;
     let offset = |name: &str, partition| OffsetCommit {
         topic: caller.topic(name).unwrap().uuid,
@@ -250,7 +251,10 @@ async fn groups_are_shown_and_deleted_when_nobody_is_in() {
     again(&caller, || caller.commit_offsets(now(), "lonely", commit)).await.unwrap();
 
     let (_, list) = house.ask("GET", "/v1/groups", "").await;
-    let line = |id: &str, state: &str, members: u32| serde_json::json!({"id": id, "state": state, "members": members});
+    let line = |id: &str, state: &str, members: u32| {
+        let id = id.to_owned();
+        serde_json::json!({"id": id, "state": state, "members": members})
+    };
     let want = [line("g", "stable", 1), line("lonely", "empty", 0), line("odd", "stable", 1)];
     assert_eq!(list["groups"], serde_json::json!(want));
     let (_, group) = house.ask("GET", "/v1/groups/g", "").await;
