@@ -10,6 +10,7 @@ pub mod declare;
 mod effect;
 pub mod error;
 pub mod fetch;
+mod fit;
 pub mod group;
 pub mod groups;
 mod image;
@@ -23,6 +24,7 @@ pub mod pump;
 pub mod random;
 mod recovery;
 pub mod shard;
+pub mod stats;
 pub mod times;
 pub mod topic;
 

@@ -236,7 +236,12 @@ impl Store {
     }
 
     fn put_new(&self, puts: &[Put]) -> Result<(), StoreError> {
-        for (put, outcome) in puts.iter().zip(self.blobs.put_all(puts)?) {
+        let outcomes = self.blobs.put_all(puts).inspect_err(|_| {
+            // Nothing names them, they take room, and the next try may cut the log elsewhere.
+            let ids: Vec<BlobId> = puts.iter().map(|put| put.id).collect();
+            let _kept_till_the_next_start = self.blobs.delete(&ids);
+        })?;
+        for (put, outcome) in puts.iter().zip(outcomes) {
             if outcome == PutOutcome::Conflict {
                 let why = format!("{} holds something else than what is written there", put.id);
                 return Err(StoreError::Rows(why));
@@ -306,6 +311,11 @@ impl Store {
     /// Bytes that may still be written to the disk.
     pub fn free(&self) -> std::io::Result<u64> {
         self.disk.free()
+    }
+
+    /// Bytes of the whole disk.
+    pub fn total(&self) -> std::io::Result<u64> {
+        self.disk.total()
     }
 }
 
