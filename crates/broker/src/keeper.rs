@@ -204,10 +204,14 @@ impl Keeper {
         // Everything that is written goes into blobs; the frame that replay begins with is known
         // to be in a file, so it is the last written one at most and may be in both.
         let upto = open.map_or(written, |open| written.min(open - 1));
-        self.wait_for(upto);
+        if !self.wait_for(upto) {
+            return Ok(());
+        }
         self.store.bundle(upto)?;
         let mut images = self.images();
-        self.wait_for(images.applied);
+        if !self.wait_for(images.applied) {
+            return Ok(());
+        }
         let mut free = Vec::new();
         for (view, start) in std::mem::take(&mut images.starts) {
             free.extend(self.store.drop_below(&view, start));
@@ -255,11 +259,17 @@ impl Keeper {
         images
     }
 
-    fn wait_for(&self, frame: FrameNo) {
-        while self.wal.marks().get(Class::Durable) < frame && !self.stop.load(Ordering::Acquire) {
+    /// False if it is told to stop first: rows must not say what no durable frame says, so the
+    /// checkpoint is left out, and the next start replays.
+    fn wait_for(&self, frame: FrameNo) -> bool {
+        while self.wal.marks().get(Class::Durable) < frame {
+            if self.stop.load(Ordering::Acquire) {
+                return false;
+            }
             self.wal.sync_soon();
             std::thread::park_timeout(Duration::from_micros(200));
         }
+        true
     }
 
     /// Moves the start of logs past what retention gives up, and forgets old producers.

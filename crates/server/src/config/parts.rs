@@ -11,6 +11,10 @@ impl Settings {
             |value: Option<u64>| value.map_or(-1, |value| i64::try_from(value).unwrap_or(i64::MAX));
         let mut settings = sabir_broker::Settings::default();
         settings.wal.linger = Duration::from_millis(self.wal_linger_ms);
+        settings.keeper.checkpoint_every = Duration::from_millis(self.storage.checkpoint_ms);
+        settings.keeper.checkpoint_bytes = self.storage.checkpoint_bytes;
+        settings.keeper.bundle_bytes =
+            usize::try_from(self.storage.bundle_bytes).unwrap_or(usize::MAX);
         let delay = self.kafka.group_initial_rebalance_delay_ms;
         settings.groups.initial_delay_ms = u32::try_from(delay).unwrap_or(u32::MAX);
         settings.defaults = Effective {
