@@ -13,6 +13,7 @@ pub mod fetch;
 pub mod group;
 pub mod groups;
 mod image;
+pub mod inspect;
 pub mod keeper;
 pub mod limits;
 pub mod name;
