@@ -288,7 +288,8 @@ impl Keeper {
         images
     }
 
-    /// Waits until the frame is durable; false if the broker stops before it is.
+    /// Waits until the frame is durable. False if it is told to stop first: rows must not say what
+    /// no durable frame says, so the checkpoint is left out, and the next start replays.
     fn wait_for(&self, frame: FrameNo) -> bool {
         while self.wal.marks().get(Class::Durable) < frame {
             if self.stop.load(Ordering::Acquire) {

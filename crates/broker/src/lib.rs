@@ -14,6 +14,7 @@ mod fit;
 pub mod group;
 pub mod groups;
 mod image;
+pub mod inspect;
 pub mod keeper;
 pub mod limits;
 pub mod name;

@@ -87,6 +87,13 @@ impl OsDisk {
         Ok(OsDisk { root, direct: AtomicBool::new(true) })
     }
 
+    /// The directory as it is; `NotFound` or `NotADirectory` if it is none.
+    pub fn there(root: impl Into<PathBuf>) -> Result<OsDisk> {
+        let root = root.into();
+        std::fs::read_dir(&root).map_err(|error| named(error, &root))?;
+        Ok(OsDisk { root, direct: AtomicBool::new(true) })
+    }
+
     /// False after the file system has refused direct I/O.
     pub fn is_direct(&self) -> bool {
         self.direct.load(Ordering::Relaxed)
@@ -199,6 +206,24 @@ impl DirLock {
             },
         )?;
         Ok(DirLock { _file: file })
+    }
+
+    /// Keeps brokers out while somebody reads, and writes nothing. None where there is no lock
+    /// yet; `WouldBlock` while a broker has the directory.
+    pub fn look(root: &Path) -> Result<Option<DirLock>> {
+        let path = root.join("LOCK");
+        let file = match File::open(&path) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+            opened => opened.map_err(|error| named(error, &path))?,
+        };
+        rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockShared).map_err(
+            |_| {
+                let what =
+                    format!("{}: a broker is running on this data directory", root.display());
+                Error::new(ErrorKind::WouldBlock, what)
+            },
+        )?;
+        Ok(Some(DirLock { _file: file }))
     }
 }
 

@@ -354,7 +354,7 @@ fn put_extents(view: &LogView, changes: &mut Changes) {
 }
 
 /// The ordinal of the first extent of a page, and its extents.
-fn decode_extents(row: &[u8]) -> Option<(u64, Vec<Extent>)> {
+pub(crate) fn decode_extents(row: &[u8]) -> Option<(u64, Vec<Extent>)> {
     let (first, page) = row.split_first_chunk::<8>()?;
     let (_, extents) = extent::decode_page(page)?;
     Some((u64::from_be_bytes(*first), extents))

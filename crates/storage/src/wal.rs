@@ -1,7 +1,7 @@
 //! The write-ahead log: what every shard stages becomes durable here, in one order, many at once.
 //! Knows frames and files; what an effect means is the broker's matter.
 
-mod files;
+pub(crate) mod files;
 pub mod replay;
 mod writer;
 

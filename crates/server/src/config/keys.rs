@@ -132,6 +132,24 @@ pub const KEYS: &[Key] = &[
         ],
     ),
     key(
+        "storage.checkpoint_ms",
+        Kind::Count { min: 10, max: DAY_MS },
+        "30000",
+        &["How often what has changed is stored, so that a start need not read it from the log."],
+    ),
+    key(
+        "storage.checkpoint_bytes",
+        Kind::Bytes { min: 64 << 10, max: 512 << 20 },
+        "268435456",
+        &["... and at the latest when a start would have to read this much of the log."],
+    ),
+    key(
+        "storage.bundle_bytes",
+        Kind::Bytes { min: 4 << 10, max: 128 << 20 },
+        "33554432",
+        &["How much is kept in the write-ahead log alone before it is written into files."],
+    ),
+    key(
         "kafka.auto_create_topics",
         Kind::Switch,
         "true",

@@ -22,8 +22,11 @@ impl Settings {
         // of them come in.
         settings.keeper.tail_bytes = share(TAILS);
         settings.wal.fresh_max = settings.wal.fresh_max.min(share(TAILS));
-        settings.keeper.bundle_bytes = settings.keeper.bundle_bytes.min(share(TAILS) / 3);
+        settings.keeper.bundle_bytes =
+            usize::try_from(self.storage.bundle_bytes).unwrap_or(usize::MAX).min(share(TAILS) / 3);
         settings.keeper.blocks_bytes = share(BLOCKS);
+        settings.keeper.checkpoint_every = Duration::from_millis(self.storage.checkpoint_ms);
+        settings.keeper.checkpoint_bytes = self.storage.checkpoint_bytes;
         let delay = self.kafka.group_initial_rebalance_delay_ms;
         settings.groups.initial_delay_ms = u32::try_from(delay).unwrap_or(u32::MAX);
         settings.defaults = Effective {

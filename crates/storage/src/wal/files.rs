@@ -47,6 +47,15 @@ pub struct Live {
     pub places: Vec<(FrameNo, u64, u32)>,
 }
 
+impl Live {
+    /// Where a frame of this file begins, and its generation.
+    fn find(&self, frame: FrameNo) -> Option<(u64, u32)> {
+        let found = self.places.binary_search_by_key(&frame, |place| place.0).ok()?;
+        let (_, offset, generation) = self.places[found];
+        Some((offset, generation))
+    }
+}
+
 /// Where the next frame goes.
 pub struct Target {
     pub file: Arc<dyn DiskFile>,
@@ -64,6 +73,8 @@ pub struct Files {
 struct State {
     current: Option<Current>,
     live: VecDeque<Live>,
+    /// The frame that replay would begin with.
+    needed: FrameNo,
     spares: Vec<(String, u64)>,
     next_file: u64,
     next_spare: u64,
@@ -125,8 +136,10 @@ impl Files {
             let file = disk.open(&name_of(last.file), Mode::WriteDirect)?;
             current = Some(Current { room: file.len()?, file, at: last.len });
         }
+        let needed = end.live.first().map_or(0, |live| live.first);
         let state = State {
             current,
+            needed,
             live: end.live.into(),
             spares,
             next_file,
@@ -228,6 +241,7 @@ impl Files {
     }
 
     pub fn trim(&self, below: FrameNo) -> Result<()> {
+        self.state.lock().needed = below;
         loop {
             let mut state = self.state.lock();
             let State { live, spares, next_spare, .. } = &mut *state;
@@ -250,16 +264,19 @@ impl Files {
         }
     }
 
+    /// Bytes that replay would read.
     pub fn backlog(&self) -> u64 {
-        self.state.lock().live.iter().map(|live| live.len).sum()
+        let state = self.state.lock();
+        let all: u64 = state.live.iter().map(|live| live.len).sum();
+        let begin = state.live.front().and_then(|live| live.find(state.needed));
+        all - begin.map_or(0, |(offset, _)| offset)
     }
 
     /// Where `frame` begins, if it is in a live file.
     pub fn place_of(&self, frame: FrameNo) -> Option<Place> {
         let state = self.state.lock();
         let live = state.live.iter().rev().find(|live| live.first <= frame)?;
-        let found = live.places.binary_search_by_key(&frame, |place| place.0).ok()?;
-        let (_, offset, generation) = live.places[found];
+        let (offset, generation) = live.find(frame)?;
         Some(Place { frame, file: live.file, offset, generation })
     }
 }
