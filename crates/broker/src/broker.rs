@@ -141,6 +141,7 @@ impl Broker {
         lock: Option<DirLock>,
         open_wal: OpenWal,
     ) -> Result<(Arc<Broker>, Arc<FileWal>), OpenError> {
+        let settings = settings.fitted(disk.total()?);
         let ident = Ident::open(&*disk, || Ident {
             cluster: random.uuid(),
             shards: SHARDS,

@@ -60,6 +60,9 @@ impl Caller {
     }
 
     /// Makes a topic; it can be used at once, and exists for good once the ticket is reached.
+    ///
+    /// # Errors
+    /// Those of [`Caller::may_declare`] and [`Policy::check`].
     pub fn declare(
         &self,
         now: Now,
@@ -68,6 +71,7 @@ impl Caller {
     ) -> Result<(Arc<Topic>, Ticket), Error> {
         let _alone = self.broker.declaring.lock();
         self.may_declare(&declare.name, declare.partitions)?;
+        declare.policy.check()?;
         let Broker { core, catalog, settings, .. } = &*self.broker;
         let mut home = core.lock(0);
         let id = home.registry.next_id;
@@ -108,8 +112,9 @@ impl Caller {
     /// Replaces how a topic is kept and labelled.
     ///
     /// # Errors
-    /// `Denied`; `NotFound` when it was deleted; `Conflict` when `topic` is no longer how it
-    /// stands in the catalog: read it again and decide anew.
+    /// `Denied`; `Invalid` as [`Policy::check`]; `NotFound` when it was deleted;
+    /// `Conflict` when `topic` is no longer how it stands in the catalog: read it again and decide
+    /// anew.
     pub fn alter(
         &self,
         topic: &Arc<Topic>,
@@ -118,6 +123,7 @@ impl Caller {
     ) -> Result<Ticket, Error> {
         let _alone = self.broker.declaring.lock();
         self.may_alter(topic)?;
+        policy.check()?;
         if topic.policy == policy && topic.labels == labels {
             return Ok(self.catalog_ticket());
         }

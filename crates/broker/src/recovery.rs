@@ -87,12 +87,15 @@ impl Recovery<'_> {
         Ok(())
     }
 
-    /// Writes what was replayed into blobs when it takes too much memory.
+    /// Writes what was replayed into blobs when it takes too much memory. On a full disk it stays
+    /// in memory: that is no reason not to start.
     fn make_room(&self, frame: FrameNo) -> Result<(), ReplayError> {
         if self.store.recent.bytes().0 > REPLAYED_MAX {
-            let bundled = self.store.bundle(frame);
-            bundled.map_err(|error| ReplayError::Refused(error.to_string()))?;
-            self.store.recent.evict(REPLAYED_MAX / 2);
+            match self.store.bundle(frame) {
+                Ok(_) => self.store.recent.evict(REPLAYED_MAX / 2),
+                Err(error) if error.is_full() => {}
+                Err(error) => return Err(ReplayError::Refused(error.to_string())),
+            }
         }
         Ok(())
     }

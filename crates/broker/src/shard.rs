@@ -43,11 +43,19 @@ pub struct LogState {
 }
 
 /// What went into a log since the start.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LogCounters {
     pub records: u64,
     pub batches: u64,
     pub bytes: u64,
+}
+
+impl LogCounters {
+    fn count(&mut self, batch: &Header) {
+        self.records += u64::from(batch.count.unsigned_abs());
+        self.batches += 1;
+        self.bytes += batch.len as u64;
+    }
 }
 
 /// A batch to append. `header` was validated against `batch`.
@@ -194,10 +202,12 @@ impl Shard {
                 }
             }
         }
+        assert_eq!(op.header.len, op.batch.len(), "a header that is not of this batch");
         let base = log.next;
         let at = effect::append(stage, op.log, &op.batch, base, *epoch);
         let placed = Header { base_offset: base, leader_epoch: *epoch, ..op.header };
         log.take(&placed, ticket, now.wall, dirty);
+        log.counters.count(&placed);
         stage.appends.push(Appended {
             view: log.view.clone(),
             at,
@@ -261,9 +271,6 @@ impl LogState {
         assert_eq!(batch.base_offset, self.next, "offsets of log {} are dense", self.view.id);
         self.next = batch.next_offset();
         self.touch(dirty);
-        self.counters.records += u64::from(batch.count.unsigned_abs());
-        self.counters.batches += 1;
-        self.counters.bytes += batch.len as u64;
         if self.epochs.last().is_none_or(|last| last.0 < batch.leader_epoch) {
             self.epochs.push((batch.leader_epoch, batch.base_offset));
         }

@@ -12,6 +12,7 @@ pub mod extent;
 pub mod frame;
 pub mod ident;
 pub mod index;
+pub mod inspect;
 pub mod log;
 pub mod planted;
 pub mod reader;

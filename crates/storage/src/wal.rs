@@ -1,7 +1,7 @@
 //! The write-ahead log: what every shard stages becomes durable here, in one order, many at once.
 //! Knows frames and files; what an effect means is the broker's matter.
 
-mod files;
+pub(crate) mod files;
 pub mod replay;
 mod writer;
 
@@ -58,6 +58,17 @@ pub struct WalLimits {
     pub frame_max: usize,
 }
 
+/// What a WAL has done since it was opened.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct WalWork {
+    /// Frames written, those without content included.
+    pub frames: u64,
+    /// Bytes written, padding included.
+    pub bytes: u64,
+    /// Group commits: each syncs what was written before it.
+    pub syncs: u64,
+}
+
 /// Where everything that must survive goes first.
 pub trait Wal: Send + Sync {
     /// Something was staged.
@@ -72,6 +83,8 @@ pub trait Wal: Send + Sync {
     fn sync_soon(&self);
     /// Bytes written since the frame that replay would begin with.
     fn backlog(&self) -> u64;
+    /// What was done since the start.
+    fn work(&self) -> WalWork;
     /// The place of the next frame, for the checkpoint that replaces everything before it.
     fn place_of(&self, frame: FrameNo) -> Option<Place>;
     /// Writes what is staged, syncs, and ends the threads.
@@ -291,6 +304,10 @@ impl Wal for FileWal {
 
     fn backlog(&self) -> u64 {
         self.shared.files.backlog()
+    }
+
+    fn work(&self) -> WalWork {
+        self.shared.state.lock().work()
     }
 
     fn place_of(&self, frame: FrameNo) -> Option<Place> {

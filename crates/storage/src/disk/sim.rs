@@ -12,6 +12,8 @@ use crate::aligned::PAGE;
 
 /// The unit that a power cut keeps or loses, in bytes.
 const SECTOR: usize = 512;
+/// What a disk without a capacity claims to have, in bytes.
+const UNBOUNDED: u64 = 1 << 40;
 
 /// What becomes of everything that was not synced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -365,7 +367,11 @@ impl Disk for Handle {
 
     fn free(&self) -> Result<u64> {
         let state = self.0.state.lock();
-        Ok(state.capacity.map_or(1 << 40, |bytes| bytes.saturating_sub(state.used())))
+        Ok(state.capacity.map_or(UNBOUNDED, |bytes| bytes.saturating_sub(state.used())))
+    }
+
+    fn total(&self) -> Result<u64> {
+        Ok(self.0.state.lock().capacity.unwrap_or(UNBOUNDED))
     }
 }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use super::{Shared, WalLoss};
+use super::{Shared, WalLoss, WalWork};
 use crate::disk::DiskFile;
 use crate::frame::{Section, encode_frame};
 use crate::log::{LogView, Offset, TailBatch};
@@ -42,6 +42,7 @@ pub struct State {
     last_write: Option<Instant>,
     stop: bool,
     writer_done: bool,
+    work: WalWork,
 }
 
 #[derive(Default)]
@@ -67,7 +68,12 @@ impl State {
             last_write: None,
             stop: false,
             writer_done: false,
+            work: WalWork::default(),
         }
+    }
+
+    pub fn work(&self) -> WalWork {
+        self.work
     }
 }
 
@@ -191,6 +197,7 @@ fn write_frame(
     let target = shared.files.place(number, padded as u64)?;
     target.file.write_at(&buffer[..padded], target.at)?;
     let frame = buffer.freeze();
+    assert!(synced < number, "frame {number} follows what is synced");
     let mut now = Pending { frame: number, ..Pending::default() };
     let mut later = Pending { frame: number, ..Pending::default() };
     let mut durable = false;
@@ -248,6 +255,8 @@ fn note_written(shared: &Shared, number: FrameNo, later: Pending, written: Writt
         state.unsynced.push(written.file);
     }
     state.unsynced_bytes += written.padded;
+    state.work.frames += 1;
+    state.work.bytes += written.padded as u64;
     if written.content && state.os_since.is_none() {
         state.os_since = state.last_write;
     }
@@ -315,6 +324,7 @@ pub fn end_sync(shared: &Shared, upto: FrameNo) {
     let pending = {
         let mut state = shared.state.lock();
         state.synced = state.synced.max(upto);
+        state.work.syncs += 1;
         let ready = state.pending.partition_point(|pending| pending.frame <= upto);
         state.pending.drain(..ready).collect()
     };
