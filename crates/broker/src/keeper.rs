@@ -244,7 +244,14 @@ impl Keeper {
         for (view, start) in std::mem::take(&mut images.starts) {
             free.extend(self.store.drop_below(&view, start));
         }
-        free.extend(self.store.merge()?);
+        match self.store.merge() {
+            Ok(merged) => free.extend(merged),
+            // It can wait; the images cannot be taken again.
+            Err(error) if error.is_full() => {
+                tracing::warn!(%error, "no room to merge small stretches of logs");
+            }
+            Err(error) => return Err(error),
+        }
         let mut changes = std::mem::take(&mut images.changes);
         self.store.take_extents(&mut changes);
         for view in &images.gone {
