@@ -29,6 +29,8 @@ pub struct Verdict {
     /// The number that would be drawn next.
     pub next: u64,
     pub events: usize,
+    /// Operations that changed or synced something on the disk.
+    pub operations: u64,
     pub counts: Counts,
 }
 
@@ -75,6 +77,7 @@ pub fn judge(seed: u64, make: impl FnOnce() -> World, done: impl FnOnce(&World))
             fingerprint: world.history.fingerprint(),
             next: world.chance.next(),
             events: world.history.events.len(),
+            operations: world.disk.operations(),
             counts: world.counts,
         }
     }));
@@ -83,7 +86,8 @@ pub fn judge(seed: u64, make: impl FnOnce() -> World, done: impl FnOnce(&World))
         let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
         let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
         let broken = vec![format!("panic: {}", text.unwrap_or_default())];
-        Verdict { seed, broken, fingerprint: 0, next: 0, events: 0, counts: Counts::default() }
+        let counts = Counts::default();
+        Verdict { seed, broken, fingerprint: 0, next: 0, events: 0, operations: 0, counts }
     })
 }
 
