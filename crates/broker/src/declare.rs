@@ -208,7 +208,7 @@ impl Caller {
         home.registry.rows.insert(topic.id, None);
         home.registry.gone.extend(topic.partitions.iter().map(|partition| partition.view.clone()));
         drop(home);
-        leave(core, catalog, &topic);
+        leave(catalog, &topic);
         self.broker.agenda.forget(topic.uuid, ticket.frame());
         self.broker.wal.notify();
         Ok(ticket)

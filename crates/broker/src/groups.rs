@@ -316,6 +316,7 @@ impl Caller {
         let named = name.as_bytes().to_vec().into();
         first.stage(&Effect::GroupNamed { id, shard, namespace, name: named });
         let home = other.as_mut().unwrap_or(&mut first);
+        assert_eq!(home.id, shard, "group {id} begins at home");
         let group = Group::create(id, name, group_settings.clone(), now);
         home.groups.insert(namespace, group, true);
         let turn = home.group_turn(now, id, |_| ());

@@ -50,7 +50,7 @@ impl Default for KeeperSettings {
     fn default() -> KeeperSettings {
         KeeperSettings {
             bundle_bytes: 32 << 20,
-            tail_bytes: 64 << 20,
+            tail_bytes: 80 << 20,
             checkpoint_bytes: 256 << 20,
             checkpoint_every: Duration::from_secs(30),
             retention_every: Duration::from_secs(10),
@@ -117,6 +117,10 @@ impl Keeper {
             if let Err(error) = self.turn(clock.now()) {
                 tracing::error!(%error, "stopping: blobs or state rows cannot be written");
                 std::process::abort();
+            }
+            if self.store.recent.bytes().1 >= self.settings.bundle_bytes {
+                // What is left waits for a sync.
+                std::thread::park_timeout(Duration::from_millis(1));
             }
         }
     }
@@ -234,9 +238,11 @@ impl Keeper {
         for (view, start) in std::mem::take(&mut images.starts) {
             free.extend(self.store.drop_below(&view, start));
         }
+        free.extend(self.merge()?);
         let mut changes = std::mem::take(&mut images.changes);
         self.store.take_extents(&mut changes);
         for view in &images.gone {
+            self.core.lock(view.shard).logs.remove(&view.id);
             free.extend(self.store.release(&view.extents()));
             forget_rows(view, &mut changes);
         }
@@ -248,6 +254,22 @@ impl Keeper {
         }
         state.replay_from = from;
         Ok(())
+    }
+
+    /// Merges small stretches where there is room for it. Merging can wait; what was imaged before
+    /// it cannot be imaged again and must not be lost to want of room.
+    fn merge(&self) -> Result<Vec<BlobId>, StoreError> {
+        if self.core.is_full() {
+            return Ok(Vec::new());
+        }
+        match self.store.merge() {
+            Err(error) if error.is_full() => {
+                tracing::warn!(%error, "no room to merge small stretches");
+                self.core.set_full(true);
+                Ok(Vec::new())
+            }
+            merged => merged,
+        }
     }
 
     fn commit(&self, commit: &Commit) -> Result<(), StoreError> {

@@ -63,8 +63,28 @@ impl Recovery<'_> {
             self.store.recent.add(number, bytes, views);
             self.make_room(number)
         })?;
+        self.check_whole()?;
         self.groups.finish(self.catalog);
         Ok(end)
+    }
+
+    /// Refuses to serve a log of which something is nowhere.
+    fn check_whole(&self) -> Result<(), OpenError> {
+        for topic in self.catalog.all() {
+            for partition in &topic.partitions {
+                let shard = self.core.lock(partition.shard);
+                let next = shard.logs.get(&partition.log).map_or(0, |log| log.next);
+                if let Some((from, to)) = partition.view.missing(next) {
+                    let (name, log) = (&topic.name, partition.log);
+                    return Err(StoreError::Rows(format!(
+                        "offsets {from} to {to} of topic {name} (log {log}) are neither in a blob \
+                         nor in the write-ahead log"
+                    ))
+                    .into());
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Writes what was replayed into blobs when it takes too much memory. On a full disk it stays
@@ -168,7 +188,7 @@ impl Recovery<'_> {
                     let views = topic.partitions.iter().map(|partition| partition.view.clone());
                     home.registry.gone.extend(views);
                     drop(home);
-                    leave(self.core, self.catalog, topic);
+                    leave(self.catalog, topic);
                 }
             }
             Effect::ProducerIds { below } => {
@@ -293,11 +313,9 @@ pub(crate) fn enter(
     topic
 }
 
-/// Forgets a topic and its logs.
-pub(crate) fn leave(core: &Core, catalog: &Catalog, topic: &Topic) {
+/// Forgets a topic. Its logs stay in their shards until a checkpoint has stored the deletion: one
+/// without it must still have their rows, or what replay finds of them would not fit.
+pub(crate) fn leave(catalog: &Catalog, topic: &Topic) {
     catalog.remove(topic);
-    for partition in &topic.partitions {
-        core.lock(partition.shard).logs.remove(&partition.log);
-        partition.view.remove();
-    }
+    topic.partitions.iter().for_each(|partition| partition.view.remove());
 }

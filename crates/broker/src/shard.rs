@@ -173,7 +173,8 @@ impl Shard {
     /// Appends a batch, or finds that it is there already.
     pub fn append(&mut self, now: Now, op: &AppendOp, me: &Waker) -> Result<Placed, Error> {
         let Shard { open, durable, epoch, stage, logs, dirty, .. } = self;
-        let log = logs.get_mut(&op.log).ok_or_else(|| Error::not_found("the topic is gone"))?;
+        let log = logs.get_mut(&op.log).filter(|log| !log.view.is_gone());
+        let log = log.ok_or_else(|| Error::not_found("the topic is gone"))?;
         if log.born > *open {
             return Err(Error::throttled(Ticket::new(Class::Os, *open)));
         }

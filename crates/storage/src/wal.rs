@@ -125,7 +125,7 @@ impl Default for WalSettings {
             first_file_bytes: 4 << 20,
             linger: Duration::ZERO,
             spares: 4,
-            fresh_max: 160 << 20,
+            fresh_max: 96 << 20,
             backlog_max: 1 << 30,
         }
     }

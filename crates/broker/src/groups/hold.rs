@@ -125,11 +125,11 @@ impl Held {
             return false;
         }
         if let Some(before) = self.due.take() {
-            due.remove(&(before, id));
+            assert!(due.remove(&(before, id)), "the deadline of group {id} was in the plan");
         }
         self.due = at;
         if let Some(at) = at {
-            due.insert((at, id));
+            assert!(due.insert((at, id)), "a group has one deadline, group {id} another");
         }
         at.is_some()
     }
@@ -159,6 +159,7 @@ impl Shard {
                 held.group.forget_topic(now, &topic);
             }
         }
+        assert_eq!(held.group.id(), id, "groups are kept under their own number");
         let answer = verb(&mut held.group);
         let effects = held.group.take_effects();
         let staged = !effects.is_empty();

@@ -128,6 +128,7 @@ impl Shard {
     /// the last frame that was cut; only while nothing is staged.
     pub fn group_rows(&mut self, applied: FrameNo, budget: usize, into: &mut Changes) -> bool {
         assert!(self.stage.is_empty(), "an image of shard {} inside an open frame", self.id);
+        assert!(applied < self.open, "frame {applied} of shard {} is not cut", self.id);
         let (shard, groups) = (self.id, &mut self.groups);
         for id in groups.leaving.drain(..) {
             into.delete_ranges.push(Key::all_of(shard, Kind::Group, id));

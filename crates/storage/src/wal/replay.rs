@@ -16,7 +16,7 @@ use crate::frame::{
 use crate::ticket::FrameNo;
 
 /// Bytes read at once while looking for frames.
-const WINDOW: usize = 1 << 20;
+const WINDOW: usize = 4 << 20;
 
 /// Where a WAL ends, and what is needed to go on after it.
 #[derive(Clone, Debug)]
@@ -289,7 +289,9 @@ fn search(
     highest: &mut (FrameNo, u32),
 ) -> Result<(), ReplayError> {
     let mut at = begin;
-    while at + PAGE as u64 <= file.len {
+    let mut last = begin;
+    // Frames follow one another, so the next header lies at most one frame further.
+    while at + PAGE as u64 <= file.len && at - last <= FRAME_MAX as u64 {
         let len = usize::try_from(file.len - at).unwrap_or(usize::MAX).min(WINDOW) / PAGE * PAGE;
         let window = read(file, at, len)?;
         let mut inside = 0;
@@ -301,6 +303,7 @@ fn search(
                 highest.0 = highest.0.max(header.synced_upto);
                 highest.1 = highest.1.max(header.generation);
                 step = header.padded();
+                last = at + (inside + step) as u64;
             }
             inside += step;
         }
