@@ -271,5 +271,5 @@ fn settings_reach_the_broker() {
     check("", [96, 96, 32, 64, 3000]);
     let small = "memory.budget = \"64 MiB\"\nkafka.group_initial_rebalance_delay_ms = 7\n";
     check(small, [24, 24, 8, 16, 7]);
-    check("memory.budget = \"4 GiB\"\n", [1536, 160, 32, 1024, 3000]);
+    check("memory.budget = \"4 GiB\"\n", [1536, 96, 32, 1024, 3000]);
 }
