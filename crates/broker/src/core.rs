@@ -189,7 +189,8 @@ impl FrameSource for Core {
             }
             self.image_if_wanted(&mut shard);
         }
-        self.staged.fetch_sub(taken, Ordering::SeqCst);
+        let before = self.staged.fetch_sub(taken, Ordering::SeqCst);
+        assert!(before >= taken, "more was cut than was staged");
         sections
     }
 

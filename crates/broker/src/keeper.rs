@@ -230,10 +230,16 @@ impl Keeper {
         // Everything that is written goes into blobs; the frame that replay begins with is known
         // to be in a file, so it is the last written one at most and may be in both.
         let upto = open.map_or(written, |open| written.min(open - 1));
-        self.wait_for(upto);
+        if !self.wait_for(upto) {
+            return Ok(());
+        }
         self.store.bundle(upto)?;
         let mut images = self.images();
-        self.wait_for(images.applied);
+        if !self.wait_for(images.applied) {
+            return Ok(());
+        }
+        let durable = self.wal.marks().get(Class::Durable);
+        assert!(images.applied <= durable, "an image is newer than what is durable");
         let mut free = Vec::new();
         for (view, start) in std::mem::take(&mut images.starts) {
             free.extend(self.store.drop_below(&view, start));
@@ -246,7 +252,6 @@ impl Keeper {
             free.extend(self.store.release(&view.extents()));
             forget_rows(view, &mut changes);
         }
-        let durable = self.wal.marks().get(Class::Durable);
         let commit = Commit { row: CheckpointRow { durable, replay_from }, changes, free };
         if let Err(error) = self.commit(&commit) {
             state.stuck = Some(commit);
@@ -299,11 +304,16 @@ impl Keeper {
         images
     }
 
-    fn wait_for(&self, frame: FrameNo) {
-        while self.wal.marks().get(Class::Durable) < frame && !self.stop.load(Ordering::Acquire) {
+    /// Waits until the frame is durable; false if the broker stops before it is.
+    fn wait_for(&self, frame: FrameNo) -> bool {
+        while self.wal.marks().get(Class::Durable) < frame {
+            if self.stop.load(Ordering::Acquire) {
+                return false;
+            }
             self.wal.sync_soon();
             std::thread::park_timeout(Duration::from_micros(200));
         }
+        true
     }
 
     /// Moves the start of logs past what retention gives up, and forgets old producers.

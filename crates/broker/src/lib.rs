@@ -20,6 +20,7 @@ pub mod name;
 pub mod policy;
 mod producer;
 mod publish;
+pub mod pump;
 pub mod random;
 mod recovery;
 pub mod shard;

@@ -6,6 +6,7 @@ use hashbrown::HashMap;
 use sabir_storage::batch::Header;
 use sabir_storage::frame::Section;
 use sabir_storage::log::{Appended, LogId, LogView, Offset};
+use sabir_storage::planted::{self, Bug};
 use sabir_storage::ticket::{Class, FrameNo, Ticket};
 use sabir_storage::wake::Waker;
 use std::collections::{BTreeMap, BTreeSet};
@@ -189,6 +190,8 @@ impl Shard {
             match Producer::judge(log.producers.get(&op.header.producer_id), &op.header) {
                 Verdict::Append => {}
                 Verdict::Known { base, ticket } => {
+                    let early = planted::active(Bug::AckKnownEarly);
+                    let ticket = if early { Ticket::DONE } else { ticket };
                     return Ok(Placed { base, ticket, known: true, start });
                 }
                 Verdict::OutOfOrder => {
@@ -199,6 +202,7 @@ impl Shard {
                 }
             }
         }
+        assert_eq!(op.header.len, op.batch.len(), "a header that is not of this batch");
         let base = log.next;
         let at = effect::append(stage, op.log, &op.batch, base, *epoch);
         let placed = Header { base_offset: base, leader_epoch: *epoch, ..op.header };
@@ -246,6 +250,9 @@ impl Shard {
         if frame > log.stored {
             assert_eq!(header.base_offset, log.next, "replay of log {} has a gap", log.view.id);
             log.take(header, Ticket::DONE, header.max_timestamp, dirty);
+            if planted::active(Bug::ForgetProducers) {
+                log.producers.clear();
+            }
         }
     }
 

@@ -13,6 +13,7 @@ pub mod frame;
 pub mod ident;
 pub mod index;
 pub mod log;
+pub mod planted;
 pub mod reader;
 pub mod recent;
 pub mod segment;

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
 
 use crate::extent::{Extent, PAGE_EXTENTS};
+use crate::planted::{self, Bug};
 use crate::stretch::BatchRef;
 use crate::ticket::{Class, FrameNo};
 use crate::wake::Waker;
@@ -194,7 +195,7 @@ impl LogView {
             Some(last) => {
                 assert_eq!(last.next, batch.base, "batches of log {} are contiguous", self.id);
             }
-            // A log that is deleted later in the WAL may have lost what lay before: nobody reads it.
+            // A log that is deleted later in the WAL may lack what lay before: nobody reads it.
             None => body.bundled = body.bundled.max(batch.base),
         }
         body.tail.push_back(batch);
@@ -206,6 +207,9 @@ impl LogView {
         assert!(before <= upto, "what is visible stays visible");
         if self.watched.swap(false, Ordering::AcqRel) {
             for waker in self.watchers.lock().drain(..) {
+                if planted::active(Bug::LoseReader) {
+                    continue;
+                }
                 waker.wake();
             }
         }
@@ -294,8 +298,8 @@ impl LogView {
         }
     }
 
-    /// The offsets below `next`, from the start on, that neither a blob nor memory has: none, unless
-    /// what was durable is lost.
+    /// The offsets below `next`, from the start on, that neither a blob nor memory has: none,
+    /// unless what was durable is lost.
     pub fn missing(&self, next: Offset) -> Option<(Offset, Offset)> {
         let body = self.body.read();
         let mut have = self.start();
@@ -337,6 +341,7 @@ impl LogView {
 
     /// Drops the extents that lie wholly below `start`, and returns them.
     pub fn drop_below(&self, start: Offset) -> Vec<Extent> {
+        assert!(start <= self.start(), "log {} may still be read below {start}", self.id);
         let mut body = self.body.write();
         let mut gone = Vec::new();
         while body.extents.front().is_some_and(|first| to_offset(first.next) <= start) {

@@ -288,6 +288,8 @@ impl Store {
 
     /// The one atomic commit of a checkpoint: its row and all changed rows.
     pub fn commit(&self, row: &CheckpointRow, mut changes: Changes) -> Result<(), StoreError> {
+        let from = row.replay_from.frame;
+        assert!(from <= row.durable + 1, "replay from {from}, but only {} is durable", row.durable);
         changes.put.push((CheckpointRow::KEY, row.encode()));
         let mut slot = self.state.lock();
         let state = match slot.take() {

@@ -14,6 +14,7 @@ use parking_lot::{Condvar, Mutex};
 use crate::aligned::Pool;
 use crate::disk::Disk;
 use crate::frame::{Classes, FRAME_MAX, Secret, Section};
+use crate::planted::{self, Bug};
 use crate::recent::Recent;
 use crate::ticket::{Class, FrameNo, Marks, Ticket};
 use crate::wake::Waker;
@@ -238,6 +239,22 @@ impl FileWal {
     pub fn sync(&self) -> std::io::Result<()> {
         writer::sync(&self.shared)
     }
+
+    /// The first half of [`FileWal::sync`]: the files are synced, nobody is told. Returns up to
+    /// which frame, for [`FileWal::end_sync`]; frames may be written in between.
+    pub fn begin_sync(&self) -> std::io::Result<FrameNo> {
+        writer::begin_sync(&self.shared)
+    }
+
+    /// The second half: moves the durable mark and wakes.
+    pub fn end_sync(&self, upto: FrameNo) {
+        writer::end_sync(&self.shared, upto);
+    }
+
+    /// Makes a file ready for later frames, if one is wanted; only without threads.
+    pub fn prepare(&self) -> std::io::Result<()> {
+        if self.shared.files.wants_spare() { self.shared.files.prepare() } else { Ok(()) }
+    }
 }
 
 /// A WAL thread that panics has broken an invariant: nothing may be answered after it.
@@ -276,7 +293,13 @@ impl Wal for FileWal {
     }
 
     fn sync_soon(&self) {
-        writer::sync_soon(&self.shared);
+        if !self.threads.lock().is_empty() {
+            return writer::sync_soon(&self.shared);
+        }
+        // Nobody else will: a simulated life ends here as a process would in `lost`.
+        if let Err(source) = writer::sync(&self.shared) {
+            std::panic::resume_unwind(Box::new(WalLoss { what: "synced", source }));
+        }
     }
 
     fn backlog(&self) -> u64 {
@@ -334,6 +357,9 @@ impl Shared {
             let left = waiters.iter().filter(|(ticket, _)| ticket.class() == class);
             let left = left.map(|(ticket, _)| ticket.frame()).min().unwrap_or(u64::MAX);
             lowest.store(left, Ordering::SeqCst);
+        }
+        if planted::active(Bug::LoseWaiter) {
+            return;
         }
         due.iter().for_each(Waker::wake);
     }

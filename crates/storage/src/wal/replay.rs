@@ -13,6 +13,7 @@ use crate::frame::{
     FILE_HEADER, FRAME_HEADER, FRAME_MAX, FileHeader, FrameHeader, SECTION_HEADER, Secret,
     SectionView, parse_frame,
 };
+use crate::planted::{self, Bug};
 use crate::ticket::FrameNo;
 
 /// Bytes read at once while looking for frames.
@@ -76,8 +77,9 @@ pub fn replay(
 ) -> Result<End, ReplayError> {
     let files = open_all(disk, secret)?;
     let last_file = files.iter().map(|file| file.number).max().unwrap_or(0);
+    let last = last_witnessed(secret, &files, from)?;
     let mut scan = Scan::begin(&files, from)?;
-    loop {
+    while scan.expected <= last {
         let Some((header, sections)) = scan.frame(secret)? else {
             if scan.next_file(secret)? {
                 continue;
@@ -101,6 +103,27 @@ pub fn replay(
         last_file,
         torn,
     })
+}
+
+/// Where replay ends at the latest: nowhere, but for a planted bug.
+fn last_witnessed(
+    secret: Secret,
+    files: &[Opened],
+    from: Option<Place>,
+) -> Result<FrameNo, ReplayError> {
+    if !planted::active(Bug::CutUnwitnessed) {
+        return Ok(FrameNo::MAX);
+    }
+    let mut scan = Scan::begin(files, from)?;
+    let mut last = 0;
+    loop {
+        if let Some((header, _)) = scan.frame(secret)? {
+            last = last.max(header.synced_upto);
+            scan.accept(&header);
+        } else if !scan.next_file(secret)? {
+            return Ok(last);
+        }
+    }
 }
 
 fn open_all(disk: &dyn Disk, secret: Secret) -> Result<Vec<Opened>, ReplayError> {
@@ -167,7 +190,9 @@ impl<'a> Scan<'a> {
         let Some(current) = self.current else { return Ok(None) };
         let found = frame_at(secret, &self.files[current], self.at)?;
         Ok(found.filter(|(header, _)| {
-            header.number == self.expected && header.generation >= self.generation
+            header.number == self.expected
+                && (header.generation >= self.generation
+                    || planted::active(Bug::TrustOldGeneration))
         }))
     }
 
