@@ -244,7 +244,7 @@ impl Keeper {
         for (view, start) in std::mem::take(&mut images.starts) {
             free.extend(self.store.drop_below(&view, start));
         }
-        free.extend(self.store.merge()?);
+        free.extend(self.merge()?);
         let mut changes = std::mem::take(&mut images.changes);
         self.store.take_extents(&mut changes);
         for view in &images.gone {
@@ -259,6 +259,22 @@ impl Keeper {
         }
         state.replay_from = from;
         Ok(())
+    }
+
+    /// Merges small stretches where there is room for it. Merging can wait; what was imaged before
+    /// it cannot be imaged again and must not be lost to want of room.
+    fn merge(&self) -> Result<Vec<BlobId>, StoreError> {
+        if self.core.is_full() {
+            return Ok(Vec::new());
+        }
+        match self.store.merge() {
+            Err(error) if error.is_full() => {
+                tracing::warn!(%error, "no room to merge small stretches");
+                self.core.set_full(true);
+                Ok(Vec::new())
+            }
+            merged => merged,
+        }
     }
 
     fn commit(&self, commit: &Commit) -> Result<(), StoreError> {
