@@ -156,7 +156,7 @@ fn keeper(chance: &mut Chance) -> KeeperSettings {
         checkpoint_bytes: *chance.pick(&[32 << 10, 128 << 10, 1 << 20]),
         checkpoint_every: Duration::from_millis(*chance.pick(&[50, 300, 1000])),
         retention_every: Duration::from_millis(200),
-        free_min: 0,
+        free_min: Some(0),
         blocks_bytes: *chance.pick(&[1 << 10, 1 << 20]),
     }
 }
