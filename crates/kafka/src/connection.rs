@@ -183,7 +183,7 @@ impl Connection for KafkaConnection {
     fn on_bytes(&mut self, input: &mut BytesMut, step: &mut Step<'_>) -> Result<(), Close> {
         let mut done = 0;
         self.expects = 0;
-        while self.reads() && done < TURN_BYTES {
+        while self.reads() && done < TURN_BYTES && !step.out.is_full() {
             let Some(len) = self.frame_len(input)? else { break };
             if input.len() < len {
                 self.expects = len;
@@ -192,6 +192,7 @@ impl Connection for KafkaConnection {
             let mut frame = input.split_to(len).freeze();
             done += len;
             self.on_request(frame.split_off(PREFIX), step)?;
+            self.send(step);
         }
         let half = !input.is_empty() && self.reads();
         // A frame that has begun keeps its deadline however slowly it drips in.
@@ -200,7 +201,6 @@ impl Connection for KafkaConnection {
             self.deadline = step.now.mono + wait;
         }
         self.heard = half;
-        self.send(step);
         Ok(())
     }
 

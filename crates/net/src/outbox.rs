@@ -6,7 +6,7 @@ use std::io::IoSlice;
 use bytes::{Buf, Bytes, BytesMut};
 
 /// Shared payloads up to this size are copied; a vectored write of many small pieces costs more.
-const COPY_MAX: usize = 1024;
+const COPY_MAX: usize = 2048;
 /// From here on, the connection reads no further requests.
 pub const FULL_BYTES: usize = 1024 * 1024;
 /// First size of the buffer for small things.

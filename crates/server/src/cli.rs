@@ -39,6 +39,8 @@ enum Command {
     Group(group::GroupArgs),
     /// What a running server is doing.
     Stats(client::ServerArgs),
+    /// Where a running server can be reached, and by whom.
+    Exposure(client::ServerArgs),
 }
 
 /// Settings that flags give.
@@ -87,6 +89,7 @@ pub fn run(cli: Cli) -> Result<()> {
         Command::Topic(args) => topic::run(args),
         Command::Group(args) => group::run(args),
         Command::Stats(server) => stats::run(&server),
+        Command::Exposure(server) => stats::run_exposure(&server),
     }
 }
 

@@ -52,6 +52,8 @@ pub trait Disk: Send + Sync {
     fn sync_dir(&self, path: &str) -> Result<()>;
     /// Bytes that may still be written.
     fn free(&self) -> Result<u64>;
+    /// Bytes of the whole disk, used or not.
+    fn total(&self) -> Result<u64>;
 }
 
 /// An open file.
@@ -95,6 +97,11 @@ impl OsDisk {
     /// False after the file system has refused direct I/O.
     pub fn is_direct(&self) -> bool {
         self.direct.load(Ordering::Relaxed)
+    }
+
+    fn stat(&self) -> Result<rustix::fs::StatVfs> {
+        let root = CString::new(self.root.as_os_str().as_encoded_bytes())?;
+        Ok(rustix::fs::statvfs(root.as_c_str())?)
     }
 
     fn path(&self, path: &str) -> PathBuf {
@@ -169,9 +176,13 @@ impl Disk for OsDisk {
     }
 
     fn free(&self) -> Result<u64> {
-        let root = CString::new(self.root.as_os_str().as_encoded_bytes())?;
-        let stat = rustix::fs::statvfs(root.as_c_str())?;
+        let stat = self.stat()?;
         Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
+    }
+
+    fn total(&self) -> Result<u64> {
+        let stat = self.stat()?;
+        Ok(stat.f_blocks.saturating_mul(stat.f_frsize))
     }
 }
 
@@ -303,6 +314,7 @@ mod tests {
         let want = Entry { name: "x".into(), len: 6000, is_dir: false };
         assert_eq!(disk.list("a/b").expect("lists"), vec![want]);
         assert_eq!(disk.list("none").expect("lists"), vec![]);
-        assert!(disk.free().expect("known") > 0);
+        let (free, total) = (disk.free().expect("known"), disk.total().expect("known"));
+        assert!(0 < free && free <= total);
     }
 }

@@ -14,6 +14,7 @@ pub mod ident;
 pub mod index;
 pub mod inspect;
 pub mod log;
+pub mod planted;
 pub mod reader;
 pub mod recent;
 pub mod segment;

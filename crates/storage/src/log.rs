@@ -9,6 +9,7 @@ use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
 
 use crate::extent::{Extent, PAGE_EXTENTS};
+use crate::planted::{self, Bug};
 use crate::stretch::BatchRef;
 use crate::ticket::{Class, FrameNo};
 use crate::wake::Waker;
@@ -77,9 +78,10 @@ struct Body {
     /// The first offset that no blob holds.
     bundled: Offset,
     tail: VecDeque<TailBatch>,
-    /// Pages from this one on differ from the stored ones; pages below `stored_from` are gone.
+    /// Pages from this one on differ from the stored ones.
     dirty_from: Option<u64>,
-    stored_from: u64,
+    /// The pages that are stored: from, to (exclusive).
+    stored: (u64, u64),
 }
 
 /// Changes of the extent pages of a log since they were last stored.
@@ -88,7 +90,7 @@ pub struct Pages {
     /// Page number, ordinal of its first extent, and its extents.
     pub put: Vec<(u64, u64, Vec<Extent>)>,
     /// Pages that no longer exist: from, to (exclusive).
-    pub gone: Option<(u64, u64)>,
+    pub gone: Vec<(u64, u64)>,
 }
 
 impl LogView {
@@ -106,6 +108,8 @@ impl LogView {
         extents: VecDeque<Extent>,
     ) -> LogView {
         assert!(0 <= start && start <= end, "log {id} from {start} to {end}");
+        let page = |ordinal: u64| ordinal / PAGE_EXTENTS as u64;
+        let stored = (page(first), page(first + extents.len() as u64) + 1);
         let bundled = extents.back().map_or(start, |last| to_offset(last.next)).max(start);
         LogView {
             id,
@@ -120,7 +124,7 @@ impl LogView {
                 bundled,
                 tail: VecDeque::new(),
                 dirty_from: None,
-                stored_from: first / PAGE_EXTENTS as u64,
+                stored,
             }),
             watched: AtomicBool::new(false),
             watchers: Mutex::default(),
@@ -177,14 +181,22 @@ impl LogView {
         self.body.write().tail.clear();
     }
 
+    pub fn is_gone(&self) -> bool {
+        self.gone.load(Ordering::Acquire)
+    }
+
     /// Takes a batch that a frame holds; it stays invisible until [`LogView::show`].
     pub fn push(&self, batch: TailBatch) {
         let mut body = self.body.write();
         if self.gone.load(Ordering::Acquire) {
             return;
         }
-        if let Some(last) = body.tail.back() {
-            assert_eq!(last.next, batch.base, "batches of log {} are contiguous", self.id);
+        match body.tail.back() {
+            Some(last) => {
+                assert_eq!(last.next, batch.base, "batches of log {} are contiguous", self.id);
+            }
+            // A log that is deleted later in the WAL may lack what lay before: nobody reads it.
+            None => body.bundled = body.bundled.max(batch.base),
         }
         body.tail.push_back(batch);
     }
@@ -195,6 +207,9 @@ impl LogView {
         assert!(before <= upto, "what is visible stays visible");
         if self.watched.swap(false, Ordering::AcqRel) {
             for waker in self.watchers.lock().drain(..) {
+                if planted::active(Bug::LoseReader) {
+                    continue;
+                }
                 waker.wake();
             }
         }
@@ -283,6 +298,38 @@ impl LogView {
         }
     }
 
+    /// The offsets below `next`, from the start on, that neither a blob nor memory has: none,
+    /// unless what was durable is lost.
+    pub fn missing(&self, next: Offset) -> Option<(Offset, Offset)> {
+        let body = self.body.read();
+        let mut have = self.start();
+        let blobs = body.extents.iter().map(|extent| (to_offset(extent.base), extent.next));
+        let blobs = blobs.map(|(base, next)| (base, to_offset(next)));
+        let memory = body.tail.iter().map(|batch| (batch.base, batch.next));
+        for (base, next) in blobs.chain(memory) {
+            if base > have {
+                return Some((have, base));
+            }
+            have = have.max(next);
+        }
+        (have < next).then_some((have, next))
+    }
+
+    /// Puts one stretch in the place of a run of neighbours that has the same batches.
+    pub fn replace_extents(&self, run: &[Extent], merged: Extent) {
+        let (first, last) = (run[0], run[run.len() - 1]);
+        let same = (merged.log, merged.base, merged.next) == (self.id, first.base, last.next);
+        assert!(same, "{merged:?} does not stand for {first:?} to {last:?}");
+        let mut body = self.body.write();
+        let at = body.extents.partition_point(|extent| extent.base < first.base);
+        let found = body.extents.range(at..).take(run.len()).eq(run.iter());
+        assert!(found, "log {} has no such run of stretches", self.id);
+        let ordinal = body.first + at as u64;
+        body.touch(ordinal);
+        body.extents.drain(at..at + run.len());
+        body.extents.insert(at, merged);
+    }
+
     /// Lets go of batches of frames up to `upto` that blobs hold.
     pub fn evict(&self, upto: FrameNo) {
         let mut body = self.body.write();
@@ -294,6 +341,7 @@ impl LogView {
 
     /// Drops the extents that lie wholly below `start`, and returns them.
     pub fn drop_below(&self, start: Offset) -> Vec<Extent> {
+        assert!(start <= self.start(), "log {} may still be read below {start}", self.id);
         let mut body = self.body.write();
         let mut gone = Vec::new();
         while body.extents.front().is_some_and(|first| to_offset(first.next) <= start) {
@@ -313,12 +361,16 @@ impl LogView {
         let mut body = self.body.write();
         let mut pages = Pages::default();
         let Some(from) = body.dirty_from.take() else { return pages };
-        let first_page = body.first / per_page;
-        if first_page > body.stored_from {
-            pages.gone = Some((body.stored_from, first_page));
-            body.stored_from = first_page;
-        }
         let end = body.first + body.extents.len() as u64;
+        let (first_page, end_page) = (body.first / per_page, end / per_page + 1);
+        let (from_before, to_before) = body.stored;
+        if from_before < first_page {
+            pages.gone.push((from_before, first_page));
+        }
+        if end_page < to_before {
+            pages.gone.push((end_page, to_before));
+        }
+        body.stored = (first_page, end_page);
         for page in from.max(first_page)..=end / per_page {
             let within = (page * per_page).max(body.first)..((page + 1) * per_page).min(end);
             let at = |ordinal: u64| usize::try_from(ordinal - body.first).expect("in memory");

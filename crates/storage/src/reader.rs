@@ -53,6 +53,8 @@ struct Inner {
     bytes: usize,
     clock: u64,
     queue: VecDeque<(LogId, Offset)>,
+    /// Other work that reads blobs.
+    tasks: VecDeque<Box<dyn FnOnce(&Store) + Send>>,
     /// Queued or being read.
     jobs: BTreeMap<(LogId, Offset), Job>,
     failed: BTreeMap<(LogId, Offset), Arc<BlobError>>,
@@ -141,6 +143,11 @@ impl Reader {
                 if inner.stop {
                     return false;
                 }
+                if let Some(task) = inner.tasks.pop_front() {
+                    drop(inner);
+                    task(&self.store);
+                    return true;
+                }
                 if let Some(key) = inner.queue.pop_front() {
                     let job = &inner.jobs[&key];
                     break (key, job.extent, job.from);
@@ -181,6 +188,7 @@ impl Reader {
     }
 
     fn keep(&self, inner: &mut Inner, key: (LogId, Offset), bytes: Bytes, next: Offset) {
+        assert!(!bytes.is_empty() && key.1 < next, "a block of log {} without its offset", key.0);
         inner.clock += 1;
         inner.bytes += bytes.len();
         let block = Block { next, bytes, used: inner.clock, fresh: true };
@@ -194,6 +202,17 @@ impl Reader {
             let gone = inner.blocks.remove(&oldest).expect("just found");
             inner.bytes -= gone.bytes.len();
         }
+    }
+
+    /// Runs something that reads blobs on one of the threads; false if too much waits already.
+    pub fn run(&self, task: impl FnOnce(&Store) + Send + 'static) -> bool {
+        let mut inner = self.inner.lock();
+        if inner.tasks.len() >= QUEUE_MAX {
+            return false;
+        }
+        inner.tasks.push_back(Box::new(task));
+        self.work.notify_one();
+        true
     }
 
     /// Bytes kept.

@@ -3,13 +3,13 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use hashbrown::HashMap;
 use parking_lot::Mutex;
 
 use crate::blob::fs::{FsBlobs, Settings as BlobSettings};
-use crate::blob::{BlobError, BlobId, BlobStore};
+use crate::blob::{BlobError, BlobId, BlobStore, Put, PutOutcome};
 use crate::bundle;
 use crate::checkpoint::CheckpointRow;
 use crate::disk::Disk;
@@ -28,6 +28,8 @@ const SEGMENT_MIN: u64 = 4 << 20;
 const SEGMENT_MAX: u64 = 256 << 20;
 /// The file of the state rows.
 const STATE_FILE: &str = "state.redb";
+
+mod merge;
 
 /// Why something below the WAL went wrong.
 #[derive(Debug, thiserror::Error)]
@@ -71,6 +73,7 @@ pub struct Store {
     /// The stretches in each blob that some log still has.
     uses: Mutex<HashMap<BlobId, u32, foldhash::fast::FixedState>>,
     next_bundle: AtomicU64,
+    next_rewrite: AtomicU32,
     pub recent: Arc<Recent>,
     /// Logs whose extents have changed since the last checkpoint.
     touched: Mutex<Vec<Arc<LogView>>>,
@@ -85,6 +88,11 @@ impl Store {
             BlobId::Bundle { number, .. } => Some(number),
             BlobId::Segment { .. } => None,
         });
+        let rewrites = listed.iter().filter_map(|blob| match blob.id {
+            BlobId::Segment { rewrite, .. } => Some(rewrite),
+            BlobId::Bundle { .. } => None,
+        });
+        let next_rewrite = AtomicU32::new(rewrites.max().map_or(1, |rewrite| rewrite + 1));
         let next_bundle = AtomicU64::new(highest.max().map_or(1, |number| number + 1));
         let there = disk.list("")?.iter().any(|entry| entry.name == STATE_FILE);
         let state = if there { Some(RedbState::open(&*disk, false)?) } else { None };
@@ -95,6 +103,7 @@ impl Store {
             state: Mutex::new(state),
             uses: Mutex::default(),
             next_bundle,
+            next_rewrite,
             recent,
             touched: Mutex::default(),
         })
@@ -188,8 +197,7 @@ impl Store {
             }
         }
         for (shard, logs) in by_shard {
-            let number = self.next_bundle.fetch_add(1, Ordering::Relaxed);
-            built.push(bundle::build(shard, number, logs));
+            built.push(bundle::build(shard, self.next_bundle(), logs));
         }
         let written = self.put(built, &views)?;
         self.recent.bundled(upto);
@@ -206,12 +214,7 @@ impl Store {
             }
         }
         let written = puts.iter().flat_map(|put| &put.parts).map(|part| part.len() as u64).sum();
-        for (put, outcome) in puts.iter().zip(self.blobs.put_all(&puts)?) {
-            if outcome == crate::blob::PutOutcome::Conflict {
-                let why = format!("{} holds something else than what is written there", put.id);
-                return Err(StoreError::Rows(why));
-            }
-        }
+        self.put_new(&puts)?;
         let mut uses = self.uses.lock();
         for view in views {
             if let Some(mut made) = extents.remove(&view.id) {
@@ -222,6 +225,30 @@ impl Store {
             }
         }
         Ok(written)
+    }
+
+    fn next_bundle(&self) -> u64 {
+        self.next_bundle.fetch_add(1, Ordering::Relaxed)
+    }
+
+    fn next_rewrite(&self) -> u32 {
+        self.next_rewrite.fetch_add(1, Ordering::Relaxed)
+    }
+
+    fn put_new(&self, puts: &[Put]) -> Result<(), StoreError> {
+        let outcomes = self.blobs.put_all(puts).inspect_err(|_| {
+            // Nothing names them, they take room, and the next try may cut the log elsewhere.
+            let ids: Vec<BlobId> = puts.iter().map(|put| put.id).collect();
+            let _kept_till_the_next_start = self.blobs.delete(&ids);
+        })?;
+        assert_eq!(outcomes.len(), puts.len(), "one outcome for each blob");
+        for (put, outcome) in puts.iter().zip(outcomes) {
+            if outcome == PutOutcome::Conflict {
+                let why = format!("{} holds something else than what is written there", put.id);
+                return Err(StoreError::Rows(why));
+            }
+        }
+        Ok(())
     }
 
     /// Drops what of a log lies wholly below `start`; returns the blobs that nobody uses any more.
@@ -261,6 +288,8 @@ impl Store {
 
     /// The one atomic commit of a checkpoint: its row and all changed rows.
     pub fn commit(&self, row: &CheckpointRow, mut changes: Changes) -> Result<(), StoreError> {
+        let from = row.replay_from.frame;
+        assert!(from <= row.durable + 1, "replay from {from}, but only {} is durable", row.durable);
         changes.put.push((CheckpointRow::KEY, row.encode()));
         let mut slot = self.state.lock();
         let state = match slot.take() {
@@ -284,6 +313,11 @@ impl Store {
     pub fn free(&self) -> std::io::Result<u64> {
         self.disk.free()
     }
+
+    /// Bytes of the whole disk.
+    pub fn total(&self) -> std::io::Result<u64> {
+        self.disk.total()
+    }
 }
 
 /// Cuts batches into runs of at most `most` bytes each, but at least one batch.
@@ -306,7 +340,7 @@ fn cut(batches: Vec<BatchRef>, most: u64) -> Vec<Vec<BatchRef>> {
 fn put_extents(view: &LogView, changes: &mut Changes) {
     let pages = view.take_pages();
     let key = |page: u64| Key::new(view.shard, Kind::Extents, view.id, page);
-    if let Some((from, to)) = pages.gone {
+    for (from, to) in pages.gone {
         changes.delete_ranges.push((key(from), key(to)));
     }
     for (page, first, extents) in pages.put {

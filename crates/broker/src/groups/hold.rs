@@ -11,6 +11,7 @@ use crate::clock::{Instant, Now};
 use crate::effect::{self, Effect};
 use crate::group::{Group, GroupEffect, GroupSettings, Text, TopicId};
 use crate::shard::Shard;
+use crate::stats::GroupStates;
 use crate::topic::NamespaceId;
 
 /// The groups that live in a shard.
@@ -99,6 +100,18 @@ impl Groups {
         self.due.first().map(|first| first.0)
     }
 
+    /// Counts the groups from this number on, at most `most` of them; returns where to go on.
+    pub(crate) fn count_states(
+        &self,
+        from: u64,
+        most: usize,
+        into: &mut GroupStates,
+    ) -> Option<u64> {
+        let mut rest = self.map.range(from..);
+        rest.by_ref().take(most).for_each(|(_, held)| into.count(held.group.state()));
+        rest.next().map(|(id, _)| *id)
+    }
+
     pub(super) fn with_offsets_of(&self, topic: &TopicId) -> Vec<u64> {
         let has = |held: &Held| held.group.has_offsets_of(topic);
         self.map.iter().filter(|(_, held)| has(held)).map(|(id, _)| *id).collect()
@@ -112,11 +125,11 @@ impl Held {
             return false;
         }
         if let Some(before) = self.due.take() {
-            due.remove(&(before, id));
+            assert!(due.remove(&(before, id)), "the deadline of group {id} was in the plan");
         }
         self.due = at;
         if let Some(at) = at {
-            due.insert((at, id));
+            assert!(due.insert((at, id)), "a group has one deadline, group {id} another");
         }
         at.is_some()
     }
@@ -146,6 +159,7 @@ impl Shard {
                 held.group.forget_topic(now, &topic);
             }
         }
+        assert_eq!(held.group.id(), id, "groups are kept under their own number");
         let answer = verb(&mut held.group);
         let effects = held.group.take_effects();
         let staged = !effects.is_empty();

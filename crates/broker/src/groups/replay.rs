@@ -120,15 +120,15 @@ impl Shard {
     /// Begins a checkpoint: groups that differ from their rows now have to be stored.
     pub fn begin_group_rows(&mut self) {
         let groups = &mut self.groups;
-        assert!(groups.imaging.is_empty() && groups.leaving.is_empty(), "one checkpoint at a time");
-        groups.imaging = std::mem::take(&mut groups.dirty);
-        groups.leaving = std::mem::take(&mut groups.gone);
+        groups.imaging.append(&mut groups.dirty);
+        groups.leaving.append(&mut groups.gone);
     }
 
     /// Adds the changed rows of at most `budget` groups; true when nothing is left. `applied` is
     /// the last frame that was cut; only while nothing is staged.
     pub fn group_rows(&mut self, applied: FrameNo, budget: usize, into: &mut Changes) -> bool {
         assert!(self.stage.is_empty(), "an image of shard {} inside an open frame", self.id);
+        assert!(applied < self.open, "frame {applied} of shard {} is not cut", self.id);
         let (shard, groups) = (self.id, &mut self.groups);
         for id in groups.leaving.drain(..) {
             into.delete_ranges.push(Key::all_of(shard, Kind::Group, id));

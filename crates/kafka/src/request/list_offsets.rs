@@ -10,6 +10,7 @@ use sabir_broker::clock::Instant;
 use sabir_broker::log::times::Moment;
 use sabir_broker::policy::{Action, Resource};
 use sabir_broker::ticket::Ticket;
+use sabir_broker::times::TimeSearch;
 use sabir_broker::topic::Partition;
 use sabir_broker::wake::Waker;
 use sabir_net::connection::Close;
@@ -51,7 +52,7 @@ pub fn handle(context: &mut Context<'_>, head: Head, body: &Bytes) -> Result<Out
         let answers = Vec::with_capacity(asked.len());
         work.push(Topic { name: topic.name.to_owned(), asked, answers });
     }
-    let mut listing = Listing { head, topics: work, at: 0 };
+    let mut listing = Listing { head, topics: work, at: 0, search: None };
     Ok(listing.poll(context)?.unwrap_or_else(|| Outcome::Wait(Box::new(listing))))
 }
 
@@ -87,6 +88,8 @@ struct Listing {
     head: Head,
     topics: Vec<Topic>,
     at: usize,
+    /// The search for the partition that is answered next.
+    search: Option<TimeSearch>,
 }
 
 impl Waiting for Listing {
@@ -104,7 +107,11 @@ impl Waiting for Listing {
                 }
                 searched = true;
             }
-            let answer = answer(context, &topic.name, next, self.head.version);
+            let version = self.head.version;
+            let Some(answer) = answer(context, &topic.name, next, version, &mut self.search) else {
+                return Ok(None);
+            };
+            self.search = None;
             topic.answers.push(answer);
         }
         let topics = self.topics.iter_mut().map(|topic| ListOffsetsTopicResponse {
@@ -131,17 +138,20 @@ fn answer(
     name: &str,
     asked: &Asked,
     version: i16,
-) -> ListOffsetsPartitionResponse {
+    search: &mut Option<TimeSearch>,
+) -> Option<ListOffsetsPartitionResponse> {
     let mut response = ListOffsetsPartitionResponse {
         partition_index: asked.asked.partition_index,
         ..ListOffsetsPartitionResponse::default()
     };
     match partition(context, name, asked, version) {
-        Ok(partition) if version == 0 => match old_style(context, &partition, &asked.asked) {
-            Ok(offsets) => response.old_style_offsets = offsets,
-            Err(code) => response.error_code = code.number(),
-        },
-        Ok(partition) => match look_up(context, &partition, asked.asked.timestamp) {
+        Ok(partition) if version == 0 => {
+            match old_style(context, &partition, &asked.asked, search)? {
+                Ok(offsets) => response.old_style_offsets = offsets,
+                Err(code) => response.error_code = code.number(),
+            }
+        }
+        Ok(partition) => match look_up(context, &partition, asked.asked.timestamp, search)? {
             Ok(Some(moment)) => {
                 response.timestamp = moment.timestamp;
                 response.offset = moment.offset;
@@ -152,7 +162,7 @@ fn answer(
         },
         Err(code) => response.error_code = code.number(),
     }
-    response
+    Some(response)
 }
 
 /// The partition that is asked for, if the question is allowed; errors in Kafka's order.
@@ -192,27 +202,30 @@ fn knows(version: i16, timestamp: i64) -> bool {
     version >= since
 }
 
-/// None = there is no such record, which is no error.
+/// None = it waits for a disk; no moment = there is no such record, which is no error.
 fn look_up(
     context: &Context<'_>,
     partition: &Partition,
     timestamp: i64,
-) -> Result<Option<Moment>, ErrorCode> {
+    search: &mut Option<TimeSearch>,
+) -> Option<Result<Option<Moment>, ErrorCode>> {
     let caller = context.caller;
     let view = &partition.view;
-    let place = |offset, epoch| Ok(Some(Moment { offset, timestamp: -1, epoch }));
-    let found = match timestamp {
+    let place = |offset, epoch| Some(Ok(Some(Moment { offset, timestamp: -1, epoch })));
+    let wanted = match timestamp {
         special::LATEST => return place(view.visible(), caller.epoch()),
         special::EARLIEST | special::EARLIEST_LOCAL => {
             let start = view.start();
             return place(start, caller.epoch_at(partition, start));
         }
         // Nothing is kept in a second tier that clients can see.
-        special::LATEST_TIERED | special::EARLIEST_PENDING_UPLOAD => return Ok(None),
-        special::MAX_TIMESTAMP => caller.max_time(partition),
-        timestamp => caller.offset_for_time(partition, timestamp),
+        special::LATEST_TIERED | special::EARLIEST_PENDING_UPLOAD => return Some(Ok(None)),
+        special::MAX_TIMESTAMP => TimeSearch::highest(),
+        timestamp => TimeSearch::from(timestamp),
     };
-    found.map_err(|error| of_topic(&error))
+    let search = search.get_or_insert(wanted);
+    let found = caller.find_time(partition, search, context.me)?;
+    Some(found.map_err(|error| of_topic(&error)))
 }
 
 /// Version 0 asks for the first offsets of segments last written before a time, and for the end,
@@ -221,7 +234,8 @@ fn old_style(
     context: &Context<'_>,
     partition: &Partition,
     asked: &ListOffsetsPartition,
-) -> Result<Vec<i64>, ErrorCode> {
+    search: &mut Option<TimeSearch>,
+) -> Option<Result<Vec<i64>, ErrorCode>> {
     let (start, end) = (partition.view.start(), partition.view.visible());
     let mut offsets = if start < end { vec![end, start] } else { vec![start] };
     match asked.timestamp {
@@ -229,11 +243,15 @@ fn old_style(
         special::EARLIEST => offsets = vec![start],
         time if time >= context.now.wall => {}
         time => {
-            let last = context.caller.max_time(partition).map_err(|error| of_topic(&error))?;
+            let search = search.get_or_insert_with(TimeSearch::highest);
+            let last = match context.caller.find_time(partition, search, context.me)? {
+                Ok(last) => last,
+                Err(error) => return Some(Err(of_topic(&error))),
+            };
             offsets = vec![start];
             offsets.retain(|_| last.is_none_or(|last| last.timestamp <= time));
         }
     }
     offsets.truncate(usize::try_from(asked.max_num_offsets).unwrap_or(0));
-    Ok(offsets)
+    Some(Ok(offsets))
 }

@@ -84,7 +84,8 @@ pub const KEYS: &[Key] = &[
         Kind::BytesOrAuto { min: 64 << 20 },
         "\"256 MiB\"",
         &[
-            "Memory for tails, caches and connections together.",
+            "Memory for tails, caches and connections together. Three eighths of it keep recent",
+            "records, a quarter keeps what was read from the disk for slow readers.",
             "auto = a quarter of the machine's memory, or of the control group's limit.",
         ],
     ),

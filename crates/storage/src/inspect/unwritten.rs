@@ -41,6 +41,10 @@ impl Disk for Unwritten {
     fn free(&self) -> Result<u64> {
         self.0.free()
     }
+
+    fn total(&self) -> Result<u64> {
+        self.0.total()
+    }
 }
 
 struct UnwrittenFile(Arc<dyn DiskFile>);

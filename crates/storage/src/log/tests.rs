@@ -82,9 +82,23 @@ fn extents_are_stored_in_pages_of_which_only_changed_ones_are_written() {
     view.set_start(70);
     assert_eq!(view.drop_below(70).len(), 70);
     let pages = view.take_pages();
-    assert_eq!((counts(&pages), pages.gone), (vec![(1, 58), (2, 2)], Some((0, 1))));
+    assert_eq!((counts(&pages), pages.gone), (vec![(1, 58), (2, 2)], vec![(0, 1)]));
     view.set_start(130);
     view.drop_below(130);
     let pages = view.take_pages();
-    assert_eq!((counts(&pages), pages.gone), (vec![(2, 0)], Some((1, 2))));
+    assert_eq!((counts(&pages), pages.gone), (vec![(2, 0)], vec![(1, 2)]));
+}
+
+#[test]
+fn a_merged_stretch_stands_for_its_run_and_pages_behind_the_end_go() {
+    let view = LogView::new(1, 0, 0, 0);
+    (0..200).for_each(|at| view.add_extents(&[extent(at, at + 1)]));
+    view.show(200);
+    view.take_pages();
+    let run: Vec<_> = (10..160).map(|at| extent(at, at + 1)).collect();
+    view.replace_extents(&run, extent(10, 160));
+    assert_eq!(view.read(100, 1, true), Read::Cold(extent(10, 160)));
+    assert_eq!(view.read(170, 1, true), Read::Cold(extent(170, 171)));
+    let pages = view.take_pages();
+    assert_eq!((pages.put.len(), pages.put[0].2.len(), pages.gone), (1, 51, vec![(1, 4)]));
 }

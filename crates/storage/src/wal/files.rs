@@ -11,10 +11,12 @@ use super::{Place, WalSettings};
 use crate::aligned::AlignedBuf;
 use crate::disk::{Disk, DiskFile, Mode};
 use crate::frame::{FILE_HEADER, FileHeader, Secret};
+use crate::planted::{self, Bug};
 use crate::ticket::FrameNo;
 
 pub const DIR: &str = "wal";
 const ZEROS: usize = 1 << 20;
+const PAGE: u64 = crate::aligned::PAGE as u64;
 
 /// The name of a file that holds frames.
 pub fn name_of(file: u64) -> String {
@@ -94,8 +96,12 @@ impl Files {
         end: End,
     ) -> Result<Files> {
         disk.create_dir(DIR)?;
+        // The directory itself, and the name of the identity beside it.
+        if !planted::active(Bug::SkipRootSync) {
+            disk.sync_dir("")?;
+        }
         // What was read may so far lie in a cache alone, and from now on it counts as durable.
-        for live in &end.live {
+        for live in end.live.iter().filter(|_| !planted::active(Bug::SkipRecoverySync)) {
             disk.open(&name_of(live.file), Mode::Read)?.sync()?;
         }
         disk.sync_dir(DIR)?;
@@ -145,6 +151,7 @@ impl Files {
     /// A place for a frame of `len` bytes. Opens the next file when the current one is full; a new
     /// file's directory entry is durable when this returns.
     pub fn place(&self, number: FrameNo, len: u64) -> Result<Target> {
+        assert!(len > 0 && len.is_multiple_of(PAGE), "frame {number} of {len} bytes is no pages");
         let mut state = self.state.lock();
         let fits = state.current.as_ref().is_some_and(|current| current.at + len <= current.room);
         if !fits {
@@ -155,6 +162,8 @@ impl Files {
         let at = current.at;
         current.at += len;
         let last = live.back_mut().expect("the current file is live");
+        assert_eq!(last.len, at, "frames of a file follow one another");
+        assert!(last.places.last().is_none_or(|place| place.0 + 1 == number), "frames are dense");
         last.len = current.at;
         last.places.push((number, at, self.generation));
         Ok(Target { file: current.file.clone(), at })
@@ -183,7 +192,9 @@ impl Files {
         let header = FileHeader { first: number, generation: self.generation };
         header.encode(self.secret, &mut page);
         file.write_at(&page, 0)?;
-        self.disk.sync_dir(DIR)?;
+        if !planted::active(Bug::SkipDirSync) {
+            self.disk.sync_dir(DIR)?;
+        }
         state.live.push_back(Live {
             file: state.next_file,
             first: number,

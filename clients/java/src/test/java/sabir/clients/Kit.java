@@ -15,6 +15,7 @@ import java.util.UUID;
 import java.util.concurrent.ExecutionException;
 import java.util.concurrent.Future;
 import java.util.concurrent.TimeUnit;
+import java.util.concurrent.locks.LockSupport;
 import java.util.stream.IntStream;
 import org.apache.kafka.clients.admin.Admin;
 import org.apache.kafka.clients.admin.NewTopic;
@@ -138,7 +139,15 @@ final class Kit {
     private static void awaitLeaders(Admin admin, List<TopicPartition> partitions) {
         Map<TopicPartition, OffsetSpec> query = new HashMap<>();
         partitions.forEach(partition -> query.put(partition, OffsetSpec.latest()));
-        get(admin.listOffsets(query).all());
+        for (int tries = 0; tries < 100; tries++) {
+            try {
+                admin.listOffsets(query).all().get(DEADLINE.toSeconds(), TimeUnit.SECONDS);
+                return;
+            } catch (Exception notYet) {
+                LockSupport.parkNanos(50_000_000);
+            }
+        }
+        throw new AssertionError("no leaders for " + partitions);
     }
 
     static List<TopicPartition> partitions(String topic, int count) {
