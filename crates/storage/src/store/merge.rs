@@ -53,6 +53,7 @@ impl Store {
                 made.insert(extent.log, extent);
             }
         }
+        assert_eq!(made.len(), replaced.len(), "one merged stretch for each log");
         let mut free = Vec::new();
         for (view, run) in replaced {
             let merged = made.remove(&view.id).expect("one stretch for each log");
