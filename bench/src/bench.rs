@@ -121,7 +121,11 @@ impl Bench {
     ) -> Result<(Report, Option<Counts>)> {
         note(&format!("load kafka {line}, counted"));
         let arguments = arguments(broker, line);
-        let (text, counts) = counters::during(broker.pid(), &self.program, &arguments, dir)?;
+        let before = broker.allocated()?;
+        let (text, mut counts) = counters::during(broker.pid(), &self.program, &arguments, dir)?;
+        if let (Some(counts), Some(before)) = (&mut counts, before) {
+            counts.allocated = broker.allocated()?.map(|after| after.since(before));
+        }
         Ok((serde_json::from_str(&text).context("what the load prints")?, counts))
     }
 

@@ -47,6 +47,8 @@ pub fn page(sources: &[Source], uptime_seconds: f64) -> String {
         head(&mut page, name, "Memory of the process.", false);
         let _ = writeln!(page, "{name} {bytes}");
     }
+    #[cfg(feature = "count-allocations")]
+    crate::allocations::write(&mut page);
     page
 }
 
