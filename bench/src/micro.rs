@@ -40,18 +40,19 @@ const PARTITIONS: [u32; 2] = [1, 16];
 const ROUNDS: usize = 5;
 
 const HEAD: &str = "\
-The core as the server runs it, appended to and fetched from by tasks that stand for connections, \
-on as many threads as there are cores. *lock*: the task itself enters the shard. *mailbox*: a task \
-per shard takes up to 64 works out of a bounded channel, enters once for all of them, and answers \
-each by a channel per connection. Appends are batches of one 1 KiB record; a fetch finds batches of \
-16 KiB in memory. With one partition all work is for one shard, with 16 for 16.
+The core as the server runs it, appended to and fetched from by tasks that stand for connections,
+on as many threads as there are cores. *lock*: the task itself enters the shard. *mailbox*: a task
+per shard takes up to 64 works out of a bounded channel, enters once for all of them, and answers
+each by a channel per connection. Appends are batches of one 1 KiB record; a fetch finds batches
+of 16 KiB in memory. With one partition all work is for one shard, with 16 for 16.
 
-Latency is from a request's arrival at its connection until its outcome, which is not yet durable; \
-of a flush, until its last outcome. *Flat out* is a closed loop: requests wait for their \
-connection's turn, so their latency is the number of requests that are out over the rate, and says \
-nothing by itself. *At a rate* they arrive from a thread of their own, over all connections in \
-turn. CPU time is that of the process, with the WAL's threads and the bundler, per append or fetch. *Waits* are for room in the stage, which \
-takes 4 MiB. Lock and mailbox take turns; each figure is the median of its rounds.
+Latency is from a request's arrival at its connection until its outcome, which is not yet durable;
+of a flush, until its last outcome. *Flat out* is a closed loop: requests wait for their
+connection's turn, so their latency is the number of requests that are out over the rate, and says
+nothing by itself. *At a rate* they arrive from a thread of their own, over all connections in
+turn. CPU time is that of the process, with the WAL's threads and the bundler, per append or
+fetch. *Waits* are for room in the stage, which takes 4 MiB. Lock and mailbox take turns; each
+figure is the median of its rounds.
 ";
 
 /// Runs all cases and writes the results.

@@ -238,6 +238,9 @@ fn test_broker(
     }
     if let Some(broker) = &broker {
         environment.insert("SABIR_CONTROL", broker.control().display().to_string());
+        if !options.is_peer() {
+            environment.insert("SABIR_DATA", broker.data().display().to_string());
+        }
     }
     let ended = suite.run(root, &environment);
     outcome.cases = report::read_all(&place)?;

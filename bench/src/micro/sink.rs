@@ -59,6 +59,10 @@ impl Disk for Sink {
     fn free(&self) -> Result<u64> {
         self.0.free()
     }
+
+    fn total(&self) -> Result<u64> {
+        self.0.total()
+    }
 }
 
 /// Files that were never made may be renamed and removed.

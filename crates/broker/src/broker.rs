@@ -7,12 +7,13 @@ use std::thread::JoinHandle;
 
 use parking_lot::Mutex;
 use sabir_storage::disk::{DirLock, Disk, OsDisk};
+use sabir_storage::frame::Secret;
 use sabir_storage::ident::Ident;
 use sabir_storage::reader::Reader;
 use sabir_storage::recent::Recent;
 use sabir_storage::store::{Store, StoreError};
-use sabir_storage::wal::replay::ReplayError;
-use sabir_storage::wal::{FileWal, Wal, WalLoss, WalParts, WalSettings};
+use sabir_storage::wal::replay::{End, ReplayError};
+use sabir_storage::wal::{FileWal, FrameSource, Wal, WalLoss, WalParts, WalSettings};
 
 use crate::catalog::Catalog;
 use crate::clock::Clock;
@@ -21,6 +22,7 @@ use crate::group::GroupSettings;
 use crate::groups::{Agenda, GroupNames, Restore};
 use crate::keeper::{Keeper, KeeperSettings};
 use crate::limits::SHARDS;
+use crate::pump::Pump;
 use crate::random::Random;
 use crate::recovery::Recovery;
 use crate::topic::Effective;
@@ -96,6 +98,9 @@ pub struct Broker {
     _lock: Option<DirLock>,
 }
 
+/// How the WAL is opened: with its threads or without.
+type OpenWal = fn(WalParts, WalSettings, End, Arc<dyn FrameSource>) -> io::Result<FileWal>;
+
 impl Broker {
     /// Opens a data directory on the disk, or makes it, and recovers what is in it.
     pub fn open(
@@ -115,10 +120,32 @@ impl Broker {
         random: &mut dyn Random,
         lock: Option<DirLock>,
     ) -> Result<Arc<Broker>, OpenError> {
+        Broker::build(disk, settings, random, lock, FileWal::open).map(|(broker, _)| broker)
+    }
+
+    /// The same without threads: whoever holds the [`Pump`] decides when what happens. For the
+    /// simulator.
+    pub fn without_threads(
+        disk: Arc<dyn Disk>,
+        settings: Settings,
+        random: &mut dyn Random,
+    ) -> Result<(Arc<Broker>, Pump), OpenError> {
+        let built = Broker::build(disk, settings, random, None, FileWal::without_threads);
+        built.map(|(broker, wal)| (broker.clone(), Pump::new(broker, wal)))
+    }
+
+    fn build(
+        disk: Arc<dyn Disk>,
+        settings: Settings,
+        random: &mut dyn Random,
+        lock: Option<DirLock>,
+        open_wal: OpenWal,
+    ) -> Result<(Arc<Broker>, Arc<FileWal>), OpenError> {
+        let settings = settings.fitted(disk.total()?);
         let ident = Ident::open(&*disk, || Ident {
             cluster: random.uuid(),
             shards: SHARDS,
-            secret: sabir_storage::frame::Secret(random.next()),
+            secret: Secret(random.next()),
         })?;
         let core = Arc::new(Core::new(ident.shards, |why: &WalLoss| {
             tracing::error!(%why, "stopping: nothing can be acknowledged any more");
@@ -142,12 +169,12 @@ impl Broker {
             (shard.open, shard.epoch) = (end.next, epoch);
         }
         let parts = WalParts { disk, secret: ident.secret, pool: Arc::default(), recent };
-        let wal = FileWal::open(parts, settings.wal, end, core.clone() as Arc<_>)?;
-        let wal: Arc<dyn Wal> = Arc::new(wal);
+        let file_wal = Arc::new(open_wal(parts, settings.wal, end, core.clone() as Arc<_>)?);
+        let wal: Arc<dyn Wal> = file_wal.clone();
         let keeper =
             Keeper::new(core.clone(), catalog.clone(), store.clone(), wal.clone(), settings.keeper);
         let reader = Reader::new(store, settings.keeper.blocks_bytes);
-        Ok(Arc::new(Broker {
+        let broker = Broker {
             core,
             catalog,
             groups,
@@ -162,7 +189,8 @@ impl Broker {
             reader,
             threads: Mutex::default(),
             _lock: lock,
-        }))
+        };
+        Ok((Arc::new(broker), file_wal))
     }
 
     /// The id that protocols show for the cluster.

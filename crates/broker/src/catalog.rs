@@ -62,7 +62,9 @@ impl Catalog {
         names.logs += topic.partitions.len();
         names.by_uuid.insert(topic.uuid, topic.clone());
         let space = names.by_name.entry(topic.namespace).or_default();
+        let partitions = topic.partitions.len();
         if let Some(before) = space.insert(topic.name.clone(), topic) {
+            assert!(before.partitions.len() <= partitions, "partitions never go");
             names.logs -= before.partitions.len();
         }
     }

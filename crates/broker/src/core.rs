@@ -26,6 +26,8 @@ const DURABLE: u8 = 2;
 pub struct Core {
     shards: Box<[Mutex<Shard>]>,
     staged: AtomicUsize,
+    /// Bytes of operations that are admitted and not staged yet.
+    reserved: AtomicUsize,
     classes: AtomicU8,
     recycled: Mutex<Vec<Section>>,
     /// No room on the disk: publishes are refused.
@@ -44,11 +46,25 @@ pub struct Locked<'a> {
     before: usize,
 }
 
+/// Room in the stage, held until what it is for is staged.
+pub struct Reserved<'a> {
+    core: &'a Core,
+    bytes: usize,
+}
+
+impl Drop for Reserved<'_> {
+    fn drop(&mut self) {
+        let before = self.core.reserved.fetch_sub(self.bytes, Ordering::SeqCst);
+        assert!(before >= self.bytes, "more was given back than was reserved");
+    }
+}
+
 impl Core {
     pub fn new(count: u16, on_loss: impl Fn(&WalLoss) + Send + Sync + 'static) -> Core {
         Core {
             shards: (0..count).map(|id| Mutex::new(Shard::new(id))).collect(),
             staged: AtomicUsize::new(0),
+            reserved: AtomicUsize::new(0),
             classes: AtomicU8::new(0),
             recycled: Mutex::default(),
             full: AtomicBool::new(false),
@@ -65,6 +81,13 @@ impl Core {
     /// Bytes that wait to be cut, over all shards.
     pub fn staged_bytes(&self) -> usize {
         self.staged.load(Ordering::SeqCst)
+    }
+
+    /// Counts bytes that will be staged, if less than `most` is staged or about to be.
+    pub fn reserve(&self, bytes: usize, most: usize) -> Option<Reserved<'_>> {
+        let before = self.reserved.fetch_add(bytes, Ordering::SeqCst);
+        let reserved = Reserved { core: self, bytes };
+        (before + self.staged_bytes() < most).then_some(reserved)
     }
 
     pub fn is_full(&self) -> bool {
@@ -166,7 +189,8 @@ impl FrameSource for Core {
             }
             self.image_if_wanted(&mut shard);
         }
-        self.staged.fetch_sub(taken, Ordering::SeqCst);
+        let before = self.staged.fetch_sub(taken, Ordering::SeqCst);
+        assert!(before >= taken, "more was cut than was staged");
         sections
     }
 

@@ -5,6 +5,7 @@
 //! generation. Its name (in shard 0) and its beginning (at home) stand in one frame: where the two
 //! shards are open for different ones, the caller is asked to wait.
 
+mod delete;
 mod hold;
 mod names;
 mod replay;
@@ -62,6 +63,7 @@ pub enum Asked<T> {
 #[derive(Clone, Debug)]
 pub struct Description {
     pub state: State,
+    pub generation: i32,
     pub protocol_type: Option<Text>,
     pub protocol: Option<Text>,
     pub members: Vec<MemberRecord>,
@@ -72,6 +74,7 @@ pub struct Description {
 pub struct Listed {
     pub name: Text,
     pub state: State,
+    pub members: usize,
     pub protocol_type: Option<Text>,
 }
 
@@ -227,6 +230,7 @@ impl Caller {
         let Some(at) = self.find_group(name) else { return Ok(None) };
         let turn = self.broker.group_turn(now, at, |group| Description {
             state: group.state(),
+            generation: group.generation(),
             protocol_type: group.protocol_type().cloned(),
             protocol: group.protocol().cloned(),
             members: group.members().cloned().collect(),
@@ -244,6 +248,7 @@ impl Caller {
             let turn = self.broker.group_turn(now, at, |group| Listed {
                 name,
                 state: group.state(),
+                members: group.members_len(),
                 protocol_type: group.protocol_type().cloned(),
             });
             if let Some(Answer { value, ticket }) = turn.map(Turn::members) {

@@ -119,10 +119,10 @@ impl Registry {
 
 impl Shard {
     /// Begins a checkpoint: what is dirty now has to be stored. Effects in frames from the returned
-    /// one on are either stored too, or replayed.
+    /// one on are either stored too, or replayed. What a checkpoint that found no room has left is
+    /// taken along.
     pub fn begin_images(&mut self) -> FrameNo {
-        assert!(self.imaging.is_empty(), "one checkpoint at a time");
-        self.imaging = std::mem::take(&mut self.dirty);
+        self.imaging.append(&mut self.dirty);
         self.begin_group_rows();
         for id in &self.imaging {
             if let Some(log) = self.logs.get_mut(id) {

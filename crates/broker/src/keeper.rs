@@ -23,6 +23,8 @@ use crate::topic::Topic;
 
 /// A producer that a log has not heard of for this long is forgotten, in milliseconds.
 const PRODUCER_EXPIRY_MS: i64 = 24 * 60 * 60 * 1000;
+/// How often a full disk leads to a checkpoint beyond those that are due.
+const PRESSED_EVERY: Duration = Duration::from_secs(1);
 
 /// When the keeper does what.
 #[derive(Clone, Copy, Debug)]
@@ -37,8 +39,9 @@ pub struct KeeperSettings {
     pub checkpoint_every: Duration,
     /// How often retention looks.
     pub retention_every: Duration,
-    /// Publishes are refused while less than this is free, in bytes.
-    pub free_min: u64,
+    /// Publishes are refused while less than this is free, in bytes, beyond what blobs still have
+    /// to take. None = by the size of the disk.
+    pub free_min: Option<u64>,
     /// Bytes of blocks that cold reads keep.
     pub blocks_bytes: usize,
 }
@@ -51,7 +54,7 @@ impl Default for KeeperSettings {
             checkpoint_bytes: 256 << 20,
             checkpoint_every: Duration::from_secs(30),
             retention_every: Duration::from_secs(10),
-            free_min: 64 << 20,
+            free_min: None,
             blocks_bytes: 64 << 20,
         }
     }
@@ -73,6 +76,8 @@ struct State {
     checkpointed: Instant,
     retained: Instant,
     looked: Instant,
+    /// When a full disk last led to a checkpoint.
+    pressed: Instant,
     /// The frame that replay would begin with.
     replay_from: FrameNo,
     /// A commit that found no room, to be tried again before anything else is committed.
@@ -94,6 +99,7 @@ impl Keeper {
         wal: Arc<dyn Wal>,
         settings: KeeperSettings,
     ) -> Keeper {
+        assert!(settings.free_min.is_some(), "the settings were fitted to the disk");
         let (stop, state) = (AtomicBool::new(false), Mutex::default());
         Keeper { core, catalog, store, wal, settings, stop, state }
     }
@@ -111,6 +117,10 @@ impl Keeper {
             if let Err(error) = self.turn(clock.now()) {
                 tracing::error!(%error, "stopping: blobs or state rows cannot be written");
                 std::process::abort();
+            }
+            if self.store.recent.bytes().1 >= self.settings.bundle_bytes {
+                // What is left waits for a sync.
+                std::thread::park_timeout(Duration::from_millis(1));
             }
         }
     }
@@ -130,13 +140,26 @@ impl Keeper {
             self.retain(now);
         }
         let long_ago = now.mono.since(state.checkpointed) >= self.settings.checkpoint_every;
-        if long_ago || self.wal.backlog() >= self.settings.checkpoint_bytes {
+        let large = self.wal.backlog() >= self.settings.checkpoint_bytes;
+        if long_ago || large || self.is_pressed(&mut state, now) {
             state.checkpointed = now.mono;
             let made = self.checkpoint(&mut state);
             drop(state);
             self.unless_full(made)?;
         }
         Ok(())
+    }
+
+    /// True where a checkpoint may make room on a full disk: files of the WAL can go once blobs
+    /// have what is in them.
+    fn is_pressed(&self, state: &mut State, now: Now) -> bool {
+        let pressed = self.core.is_full()
+            && self.store.recent.bytes().1 > 0
+            && now.mono.since(state.pressed) >= PRESSED_EVERY;
+        if pressed {
+            state.pressed = now.mono;
+        }
+        pressed
     }
 
     /// Want of room is no failure: the WAL has everything, and publishes are refused meanwhile.
@@ -159,7 +182,10 @@ impl Keeper {
             }
             state.looked = now.mono;
         }
-        let full = self.store.free()? < self.settings.free_min;
+        // What no blob has yet is written once more.
+        let owed = self.store.recent.bytes().1 as u64;
+        let needed = self.settings.free_min.unwrap_or(0).saturating_add(owed);
+        let full = self.store.free()? < needed;
         if full != self.core.is_full() {
             self.core.set_full(full);
             if full {
@@ -204,22 +230,28 @@ impl Keeper {
         // Everything that is written goes into blobs; the frame that replay begins with is known
         // to be in a file, so it is the last written one at most and may be in both.
         let upto = open.map_or(written, |open| written.min(open - 1));
-        self.wait_for(upto);
+        if !self.wait_for(upto) {
+            return Ok(());
+        }
         self.store.bundle(upto)?;
         let mut images = self.images();
-        self.wait_for(images.applied);
+        if !self.wait_for(images.applied) {
+            return Ok(());
+        }
+        let durable = self.wal.marks().get(Class::Durable);
+        assert!(images.applied <= durable, "an image is newer than what is durable");
         let mut free = Vec::new();
         for (view, start) in std::mem::take(&mut images.starts) {
             free.extend(self.store.drop_below(&view, start));
         }
-        free.extend(self.store.merge()?);
+        free.extend(self.merge()?);
         let mut changes = std::mem::take(&mut images.changes);
         self.store.take_extents(&mut changes);
         for view in &images.gone {
+            self.core.lock(view.shard).logs.remove(&view.id);
             free.extend(self.store.release(&view.extents()));
             forget_rows(view, &mut changes);
         }
-        let durable = self.wal.marks().get(Class::Durable);
         let commit = Commit { row: CheckpointRow { durable, replay_from }, changes, free };
         if let Err(error) = self.commit(&commit) {
             state.stuck = Some(commit);
@@ -227,6 +259,22 @@ impl Keeper {
         }
         state.replay_from = from;
         Ok(())
+    }
+
+    /// Merges small stretches where there is room for it. Merging can wait; what was imaged before
+    /// it cannot be imaged again and must not be lost to want of room.
+    fn merge(&self) -> Result<Vec<BlobId>, StoreError> {
+        if self.core.is_full() {
+            return Ok(Vec::new());
+        }
+        match self.store.merge() {
+            Err(error) if error.is_full() => {
+                tracing::warn!(%error, "no room to merge small stretches");
+                self.core.set_full(true);
+                Ok(Vec::new())
+            }
+            merged => merged,
+        }
     }
 
     fn commit(&self, commit: &Commit) -> Result<(), StoreError> {
@@ -256,11 +304,17 @@ impl Keeper {
         images
     }
 
-    fn wait_for(&self, frame: FrameNo) {
-        while self.wal.marks().get(Class::Durable) < frame && !self.stop.load(Ordering::Acquire) {
+    /// Waits until the frame is durable. False if it is told to stop first: rows must not say what
+    /// no durable frame says, so the checkpoint is left out, and the next start replays.
+    fn wait_for(&self, frame: FrameNo) -> bool {
+        while self.wal.marks().get(Class::Durable) < frame {
+            if self.stop.load(Ordering::Acquire) {
+                return false;
+            }
             self.wal.sync_soon();
             std::thread::park_timeout(Duration::from_micros(200));
         }
+        true
     }
 
     /// Moves the start of logs past what retention gives up, and forgets old producers.
@@ -313,25 +367,4 @@ fn forget_rows(view: &LogView, changes: &mut Changes) {
 
 fn of_log(kind: Kind, id: u64, log: u64) -> bool {
     matches!(kind, Kind::Log | Kind::Extents | Kind::Producer) && id == log
-}
-
-/// What is used at the moment, in bytes.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Usage {
-    /// Recent batches in memory, and how many of them are in no blob.
-    pub recent: (usize, usize),
-    pub wal_backlog: u64,
-    /// Publishes are refused for want of room.
-    pub full: bool,
-}
-
-impl Keeper {
-    /// What is used at the moment.
-    pub fn usage(&self) -> Usage {
-        Usage {
-            recent: self.store.recent.bytes(),
-            wal_backlog: self.wal.backlog(),
-            full: self.core.is_full(),
-        }
-    }
 }

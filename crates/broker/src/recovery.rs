@@ -63,16 +63,39 @@ impl Recovery<'_> {
             self.store.recent.add(number, bytes, views);
             self.make_room(number)
         })?;
+        self.check_whole()?;
         self.groups.finish(self.catalog);
         Ok(end)
     }
 
-    /// Writes what was replayed into blobs when it takes too much memory.
+    /// Refuses to serve a log of which something is nowhere.
+    fn check_whole(&self) -> Result<(), OpenError> {
+        for topic in self.catalog.all() {
+            for partition in &topic.partitions {
+                let shard = self.core.lock(partition.shard);
+                let next = shard.logs.get(&partition.log).map_or(0, |log| log.next);
+                if let Some((from, to)) = partition.view.missing(next) {
+                    let (name, log) = (&topic.name, partition.log);
+                    return Err(StoreError::Rows(format!(
+                        "offsets {from} to {to} of topic {name} (log {log}) are neither in a blob \
+                         nor in the write-ahead log"
+                    ))
+                    .into());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes what was replayed into blobs when it takes too much memory. On a full disk it stays
+    /// in memory: that is no reason not to start.
     fn make_room(&self, frame: FrameNo) -> Result<(), ReplayError> {
         if self.store.recent.bytes().0 > REPLAYED_MAX {
-            let bundled = self.store.bundle(frame);
-            bundled.map_err(|error| ReplayError::Refused(error.to_string()))?;
-            self.store.recent.evict(REPLAYED_MAX / 2);
+            match self.store.bundle(frame) {
+                Ok(_) => self.store.recent.evict(REPLAYED_MAX / 2),
+                Err(error) if error.is_full() => {}
+                Err(error) => return Err(ReplayError::Refused(error.to_string())),
+            }
         }
         Ok(())
     }
@@ -165,7 +188,7 @@ impl Recovery<'_> {
                     let views = topic.partitions.iter().map(|partition| partition.view.clone());
                     home.registry.gone.extend(views);
                     drop(home);
-                    leave(self.core, self.catalog, topic);
+                    leave(self.catalog, topic);
                 }
             }
             Effect::ProducerIds { below } => {
@@ -290,11 +313,9 @@ pub(crate) fn enter(
     topic
 }
 
-/// Forgets a topic and its logs.
-pub(crate) fn leave(core: &Core, catalog: &Catalog, topic: &Topic) {
+/// Forgets a topic. Its logs stay in their shards until a checkpoint has stored the deletion: one
+/// without it must still have their rows, or what replay finds of them would not fit.
+pub(crate) fn leave(catalog: &Catalog, topic: &Topic) {
     catalog.remove(topic);
-    for partition in &topic.partitions {
-        core.lock(partition.shard).logs.remove(&partition.log);
-        partition.view.remove();
-    }
+    topic.partitions.iter().for_each(|partition| partition.view.remove());
 }

@@ -6,6 +6,7 @@ use hashbrown::HashMap;
 use sabir_storage::batch::Header;
 use sabir_storage::frame::Section;
 use sabir_storage::log::{Appended, LogId, LogView, Offset};
+use sabir_storage::planted::{self, Bug};
 use sabir_storage::ticket::{Class, FrameNo, Ticket};
 use sabir_storage::wake::Waker;
 use std::collections::{BTreeMap, BTreeSet};
@@ -42,11 +43,19 @@ pub struct LogState {
 }
 
 /// What went into a log since the start.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LogCounters {
     pub records: u64,
     pub batches: u64,
     pub bytes: u64,
+}
+
+impl LogCounters {
+    fn count(&mut self, batch: &Header) {
+        self.records += u64::from(batch.count.unsigned_abs());
+        self.batches += 1;
+        self.bytes += batch.len as u64;
+    }
 }
 
 /// A batch to append. `header` was validated against `batch`.
@@ -165,7 +174,8 @@ impl Shard {
     /// Appends a batch, or finds that it is there already.
     pub fn append(&mut self, now: Now, op: &AppendOp, me: &Waker) -> Result<Placed, Error> {
         let Shard { open, durable, epoch, stage, logs, dirty, .. } = self;
-        let log = logs.get_mut(&op.log).ok_or_else(|| Error::not_found("the topic is gone"))?;
+        let log = logs.get_mut(&op.log).filter(|log| !log.view.is_gone());
+        let log = log.ok_or_else(|| Error::not_found("the topic is gone"))?;
         if log.born > *open {
             return Err(Error::throttled(Ticket::new(Class::Os, *open)));
         }
@@ -180,6 +190,8 @@ impl Shard {
             match Producer::judge(log.producers.get(&op.header.producer_id), &op.header) {
                 Verdict::Append => {}
                 Verdict::Known { base, ticket } => {
+                    let early = planted::active(Bug::AckKnownEarly);
+                    let ticket = if early { Ticket::DONE } else { ticket };
                     return Ok(Placed { base, ticket, known: true, start });
                 }
                 Verdict::OutOfOrder => {
@@ -190,10 +202,12 @@ impl Shard {
                 }
             }
         }
+        assert_eq!(op.header.len, op.batch.len(), "a header that is not of this batch");
         let base = log.next;
         let at = effect::append(stage, op.log, &op.batch, base, *epoch);
         let placed = Header { base_offset: base, leader_epoch: *epoch, ..op.header };
         log.take(&placed, ticket, now.wall, dirty);
+        log.counters.count(&placed);
         stage.appends.push(Appended {
             view: log.view.clone(),
             at,
@@ -236,6 +250,9 @@ impl Shard {
         if frame > log.stored {
             assert_eq!(header.base_offset, log.next, "replay of log {} has a gap", log.view.id);
             log.take(header, Ticket::DONE, header.max_timestamp, dirty);
+            if planted::active(Bug::ForgetProducers) {
+                log.producers.clear();
+            }
         }
     }
 
@@ -254,9 +271,6 @@ impl LogState {
         assert_eq!(batch.base_offset, self.next, "offsets of log {} are dense", self.view.id);
         self.next = batch.next_offset();
         self.touch(dirty);
-        self.counters.records += u64::from(batch.count.unsigned_abs());
-        self.counters.batches += 1;
-        self.counters.bytes += batch.len as u64;
         if self.epochs.last().is_none_or(|last| last.0 < batch.leader_epoch) {
             self.epochs.push((batch.leader_epoch, batch.base_offset));
         }

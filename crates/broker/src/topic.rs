@@ -8,6 +8,7 @@ use sabir_storage::ticket::Class;
 
 use crate::bytes::{Fields, Malformed, Put};
 use crate::clock::WallMs;
+use crate::error::Error;
 
 /// Number of a namespace; 0 is `default`.
 pub type NamespaceId = u32;
@@ -180,6 +181,28 @@ impl Row {
 }
 
 impl Policy {
+    /// Refuses what means nothing, whoever asks for it; a protocol may be stricter.
+    ///
+    /// # Errors
+    /// `Invalid`, with the name of the field.
+    pub fn check(&self) -> Result<(), Error> {
+        let least = [
+            ("retention_ms", self.retention_ms, -1),
+            ("retention_bytes", self.retention_bytes, -1),
+            ("segment_bytes", self.segment_bytes, 1),
+            ("segment_ms", self.segment_ms, 1),
+            ("message_bytes_max", self.message_bytes_max, 0),
+            ("before_ms_max", self.before_ms_max, 0),
+            ("after_ms_max", self.after_ms_max, 0),
+        ];
+        for (name, value, min) in least {
+            if let Some(value) = value.filter(|value| *value < min) {
+                return Err(Error::invalid(format!("{name}: {value} is less than {min}")));
+            }
+        }
+        Ok(())
+    }
+
     /// Field numbers are frozen; a new field takes a new number.
     fn numbered(&self) -> [Option<i64>; 9] {
         [
@@ -238,6 +261,28 @@ fn class_of(value: i64) -> Result<Class, Malformed> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_policy_without_meaning_is_refused_by_the_name_of_its_field() {
+        type Set = fn(&mut Policy, i64);
+        let cases: [(&str, Set, i64); 7] = [
+            ("retention_ms", |policy, value| policy.retention_ms = Some(value), -1),
+            ("retention_bytes", |policy, value| policy.retention_bytes = Some(value), -1),
+            ("segment_bytes", |policy, value| policy.segment_bytes = Some(value), 1),
+            ("segment_ms", |policy, value| policy.segment_ms = Some(value), 1),
+            ("message_bytes_max", |policy, value| policy.message_bytes_max = Some(value), 0),
+            ("before_ms_max", |policy, value| policy.before_ms_max = Some(value), 0),
+            ("after_ms_max", |policy, value| policy.after_ms_max = Some(value), 0),
+        ];
+        for (name, set, min) in cases {
+            let mut policy = Policy::default();
+            set(&mut policy, min);
+            assert_eq!(policy.check(), Ok(()), "{name}");
+            set(&mut policy, min - 1);
+            let refused = policy.check().expect_err(name).message;
+            assert_eq!(refused, format!("{name}: {} is less than {min}", min - 1));
+        }
+    }
 
     #[test]
     fn a_row_says_all_that_was_declared() {

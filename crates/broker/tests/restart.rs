@@ -274,3 +274,45 @@ fn a_full_disk_refuses_publishes_and_room_takes_them_again() {
     turn(20);
     assert_eq!(bench.append("a", 0, &["after"]), 1);
 }
+
+#[test]
+fn checkpoints_that_find_no_room_are_made_up_for() {
+    let mut bench = Bench::new();
+    bench.declare("a", 1, Policy::default());
+    let large = "v".repeat(300_000);
+    let mut want: Vec<_> = (0..2).map(|_| (bench.append("a", 0, &[&large]), 1)).collect();
+    let used: u64 = bench.disk.files().iter().map(|file| file.1).sum();
+    bench.disk.set_capacity(used + 100_000);
+    for _ in 0..2 {
+        let error = bench.broker().keeper().checkpoint_now().expect_err("no room");
+        assert!(error.is_full(), "{error}");
+        // The next try has more to write at the same place.
+        want.push((bench.append("a", 0, &["small"]), 1));
+    }
+    bench.disk.set_capacity(1 << 40);
+    bench.broker().keeper().checkpoint_now().expect("stored");
+    bench.restart(Cut::Lost);
+    assert_eq!(bench.read("a", 0), want);
+}
+
+#[test]
+fn what_went_in_is_counted_from_the_start_of_the_broker() {
+    let mut bench = Bench::new();
+    bench.declare("a", 2, Policy::default());
+    bench.append("a", 1, &["x", "y"]);
+    bench.append("a", 1, &["z"]);
+    let stats = |bench: &Bench| {
+        let topics = bench.caller.topic_stats();
+        let part = topics[0].partitions[1];
+        assert_eq!((&*topics[0].topic.name, topics[0].partitions[0].end), ("a", 0));
+        assert!(part.bytes > 100, "{part:?}");
+        (part.start, part.end, part.taken.records, part.taken.batches, part.taken.bytes)
+    };
+    let (bytes, before) = (stats(&bench).4, bench.caller.stats().expect("allowed"));
+    assert_eq!(stats(&bench), (0, 3, 3, 2, bytes));
+    assert!(bytes > 100 && before.recent >= before.unbundled && before.unbundled > 0);
+    assert!(before.wal.frames >= 3 && before.wal.syncs >= 3, "{before:?}");
+    assert!(before.wal.bytes >= before.backlog / 2 && before.durable <= before.written);
+    bench.restart(Cut::Lost);
+    assert_eq!(stats(&bench), (0, 3, 0, 0, 0), "what is replayed did not come in again");
+}

@@ -2,6 +2,7 @@
 //! and no file, and reads no clock.
 
 pub mod api;
+pub mod assignment;
 pub mod codec;
 pub mod config;
 mod connection;

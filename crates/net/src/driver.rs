@@ -60,8 +60,8 @@ enum End {
     Gone,
     /// The socket failed.
     Failed(io::Error),
-    /// A bug in protocol code; its message.
-    Panicked(String),
+    /// A bug in protocol code.
+    Panicked,
     /// The peer does not take its bytes.
     Stalled,
     /// The server stops.
@@ -135,7 +135,7 @@ impl Driver {
             End::Closed(_) => LINGER_MAX,
             End::Drained => DRAIN_LINGER_MAX,
             End::Gone => Duration::ZERO,
-            End::Failed(_) | End::Panicked(_) | End::Stalled => return,
+            End::Failed(_) | End::Panicked | End::Stalled => return,
         };
         // Whatever goes wrong now, the connection is over.
         let _ = tokio::time::timeout(FLUSH_MAX, self.part(linger)).await;
@@ -326,9 +326,9 @@ impl Driver {
         match done {
             Ok(Ok(())) => Ok(()),
             Ok(Err(close)) => Err(End::Closed(close)),
-            Err(panic) => {
+            Err(_) => {
                 self.shared.counters.panics.add(1);
-                Err(End::Panicked(panic_message(&*panic)))
+                Err(End::Panicked)
             }
         }
     }
@@ -384,16 +384,11 @@ impl Driver {
                 let reason = "the peer takes none of its bytes";
                 tracing::info!(listener, peer, reason, "connection closed");
             }
-            End::Panicked(message) => {
-                tracing::error!(listener, peer, message, "panic in protocol code");
+            // What it said, and where, the process's panic hook has told.
+            End::Panicked => {
+                let reason = "a bug in protocol code";
+                tracing::info!(listener, peer, reason, "connection closed");
             }
         }
     }
-}
-
-/// What a panic said.
-pub(crate) fn panic_message(panic: &(dyn std::any::Any + Send)) -> String {
-    let text = panic.downcast_ref::<&str>().copied();
-    let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
-    text.unwrap_or("no message").to_owned()
 }

@@ -2,8 +2,10 @@
 //! this machine, so that no web page can drive it (see `admin/guard.rs`).
 
 mod answer;
+mod groups;
 mod guard;
 pub mod shapes;
+mod stats;
 mod topics;
 
 #[cfg(test)]
@@ -13,21 +15,20 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use answer::refuse;
+use answer::{Refused, aside, refuse};
 use axum::extract::{DefaultBodyLimit, State};
 use axum::http::{StatusCode, header};
 use axum::middleware;
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{get, put};
 use axum::{Json, Router};
 use sabir_broker::Broker;
 use sabir_broker::caller::Caller;
 use sabir_broker::clock::{Clock, Instant};
 use sabir_broker::policy::Identity;
 use sabir_broker::topic::NamespaceId;
-use shapes::{ListenerStats, Stats};
+use shapes::{Exposed, Exposure};
 
-use crate::memory;
 use crate::metrics::{self, Source};
 
 const OPENAPI: &str = include_str!("admin/openapi.json");
@@ -40,13 +41,19 @@ const REQUEST_MAX: Duration = Duration::from_secs(30);
 /// The namespace `default`, the only one so far.
 const NAMESPACE: NamespaceId = 0;
 
+/// What is open once the server is ready.
+struct Open {
+    sources: Vec<Source>,
+    exposed: Vec<Exposed>,
+}
+
 /// What the handlers share.
 pub struct Admin {
     broker: Arc<Broker>,
     clock: Arc<dyn Clock>,
     partitions: u32,
     started: Instant,
-    sources: OnceLock<Vec<Source>>,
+    open: OnceLock<Open>,
     stopping: AtomicBool,
 }
 
@@ -54,13 +61,13 @@ impl Admin {
     /// `partitions`: of a topic made without a number.
     pub fn new(broker: Arc<Broker>, clock: Arc<dyn Clock>, partitions: u32) -> Arc<Admin> {
         let started = clock.now().mono;
-        let (sources, stopping) = (OnceLock::new(), AtomicBool::new(false));
-        Arc::new(Admin { broker, clock, partitions, started, sources, stopping })
+        let (open, stopping) = (OnceLock::new(), AtomicBool::new(false));
+        Arc::new(Admin { broker, clock, partitions, started, open, stopping })
     }
 
     /// Called once all listeners accept.
-    pub fn set_ready(&self, sources: Vec<Source>) {
-        let _ = self.sources.set(sources);
+    pub fn set_ready(&self, sources: Vec<Source>, exposed: Vec<Exposed>) {
+        let _ = self.open.set(Open { sources, exposed });
     }
 
     pub fn set_stopping(&self) {
@@ -72,8 +79,12 @@ impl Admin {
         Caller::new(self.broker.clone(), Identity::anonymous(), NAMESPACE)
     }
 
+    fn sources(&self) -> &[Source] {
+        self.open.get().map_or(&[], |open| &open.sources)
+    }
+
     fn is_ready(&self) -> bool {
-        self.sources.get().is_some() && !self.stopping.load(Ordering::Acquire)
+        self.open.get().is_some() && !self.stopping.load(Ordering::Acquire)
     }
 }
 
@@ -83,9 +94,17 @@ pub fn router(admin: &Arc<Admin>) -> Router {
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics_page))
         .route("/v1/openapi.json", get(openapi))
-        .route("/v1/stats", get(stats))
+        .route("/v1/stats", get(stats::show))
+        .route("/v1/exposure", get(exposure))
+        .route("/v1/groups", get(groups::list))
+        .route("/v1/groups/{id}", get(groups::describe).delete(groups::delete))
+        .route("/v1/groups/{id}/offsets", get(groups::offsets))
         .route("/v1/topics", get(topics::list).post(topics::create))
-        .route("/v1/topics/{name}", get(topics::describe).delete(topics::delete))
+        .route(
+            "/v1/topics/{name}",
+            get(topics::describe).patch(topics::alter).delete(topics::delete),
+        )
+        .route("/v1/topics/{name}/partitions", put(topics::set_partitions))
         .fallback(async || refuse(StatusCode::NOT_FOUND, "not_found", "no such path"))
         .method_not_allowed_fallback(async || {
             refuse(StatusCode::METHOD_NOT_ALLOWED, "invalid", "no such method on this path")
@@ -110,36 +129,21 @@ async fn readyz(State(admin): State<Arc<Admin>>) -> Response {
     }
 }
 
-async fn metrics_page(State(admin): State<Arc<Admin>>) -> Response {
-    let uptime = admin.clock.now().mono.since(admin.started).as_secs_f64();
-    let page = metrics::page(admin.sources.get().map_or(&[], Vec::as_slice), uptime);
-    ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], page).into_response()
+async fn metrics_page(State(admin): State<Arc<Admin>>) -> Result<Response, Refused> {
+    let page = aside(move || {
+        let uptime = admin.clock.now().mono.since(admin.started).as_secs_f64();
+        let caller = admin.caller();
+        let broker = caller.stats()?;
+        Ok::<_, Refused>(metrics::page(admin.sources(), uptime, &broker, &caller.topic_stats()))
+    });
+    Ok(([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], page.await?).into_response())
 }
 
 async fn openapi() -> Response {
     ([(header::CONTENT_TYPE, "application/json")], OPENAPI).into_response()
 }
 
-async fn stats(State(admin): State<Arc<Admin>>) -> Json<Stats> {
-    let up = admin.clock.now().mono.since(admin.started).as_millis();
-    let sources = admin.sources.get().map_or(&[][..], Vec::as_slice);
-    Json(Stats {
-        version: env!("CARGO_PKG_VERSION").to_owned(),
-        uptime_ms: u64::try_from(up).unwrap_or(u64::MAX),
-        memory_bytes: memory::resident().unwrap_or(0),
-        listeners: sources.iter().map(listener_stats).collect(),
-    })
-}
-
-fn listener_stats(source: &Source) -> ListenerStats {
-    let counters = &source.counters;
-    ListenerStats {
-        name: source.listener.to_string(),
-        open: counters.open.get(),
-        accepted: counters.accepted.get(),
-        refused: counters.refused.get(),
-        received_bytes: counters.bytes_in.get(),
-        sent_bytes: counters.bytes_out.get(),
-        panics: counters.panics.get(),
-    }
+async fn exposure(State(admin): State<Arc<Admin>>) -> Json<Exposure> {
+    let listeners = admin.open.get().map_or_else(Vec::new, |open| open.exposed.clone());
+    Json(Exposure { listeners })
 }

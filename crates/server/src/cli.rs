@@ -3,6 +3,7 @@
 mod client;
 mod config;
 mod group;
+mod inspect;
 mod stats;
 mod table;
 mod topic;
@@ -30,12 +31,16 @@ enum Command {
     /// Look at the settings.
     #[command(subcommand)]
     Config(config::Command),
+    /// Check the files of a data directory, and say what is in them.
+    Inspect(inspect::InspectArgs),
     /// Topics of a running server.
     Topic(topic::TopicArgs),
     /// Consumer groups of a running server.
     Group(group::GroupArgs),
     /// What a running server is doing.
     Stats(client::ServerArgs),
+    /// Where a running server can be reached, and by whom.
+    Exposure(client::ServerArgs),
 }
 
 /// Settings that flags give.
@@ -80,9 +85,11 @@ pub fn run(cli: Cli) -> Result<()> {
     match cli.command {
         Command::Serve(args) => serve::run(&args.settings.inputs()?, args.ready_file),
         Command::Config(command) => config::run(command),
+        Command::Inspect(args) => inspect::run(&args),
         Command::Topic(args) => topic::run(args),
         Command::Group(args) => group::run(args),
         Command::Stats(server) => stats::run(&server),
+        Command::Exposure(server) => stats::run_exposure(&server),
     }
 }
 

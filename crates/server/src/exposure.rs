@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 
 use anyhow::{Result, bail};
 
+use crate::admin::shapes::Exposed;
 use crate::config::settings::ListenerSettings;
 
 /// Refuses what would let strangers in, unless the listener says that it shall.
@@ -28,29 +29,41 @@ pub fn check(listeners: &[ListenerSettings]) -> Result<()> {
     Ok(())
 }
 
-/// One row of the table.
-pub struct Exposed<'a> {
-    pub listener: &'a str,
-    pub protocol: &'a str,
-    pub address: SocketAddr,
-    pub advertise: Option<&'a str>,
+/// One row of the table. There is no TLS and no login yet.
+pub fn row(
+    listener: &str,
+    protocol: &str,
+    address: SocketAddr,
+    advertise: Option<&str>,
+) -> Exposed {
+    Exposed {
+        listener: listener.to_owned(),
+        protocol: protocol.to_owned(),
+        address: address.to_string(),
+        advertise: advertise.map(str::to_owned),
+        tls: false,
+        login: false,
+        local: address.ip().to_canonical().is_loopback(),
+    }
 }
 
 /// What is open and to whom.
-pub fn table(rows: &[Exposed<'_>]) -> String {
+pub fn table(rows: &[Exposed]) -> String {
     let head = ["listener", "protocol", "address", "tls", "who may enter"].map(str::to_owned);
     let mut lines = vec![head];
     for row in rows {
-        let who = match row.address.ip().to_canonical().is_loopback() {
-            true => "anyone on this machine",
-            false => "ANYONE WHO REACHES IT, without login",
+        let who = match (row.login, row.local) {
+            (true, _) => "who logs in",
+            (false, true) => "anyone on this machine",
+            (false, false) => "ANYONE WHO REACHES IT, without login",
         };
-        let address = match row.advertise {
+        let address = match &row.advertise {
             Some(advertise) => format!("{} as {advertise}", row.address),
-            None => row.address.to_string(),
+            None => row.address.clone(),
         };
-        let (listener, protocol) = (row.listener.to_owned(), row.protocol.to_owned());
-        lines.push([listener, protocol, address, "no".to_owned(), who.to_owned()]);
+        let tls = if row.tls { "yes" } else { "no" };
+        let (listener, protocol) = (row.listener.clone(), row.protocol.clone());
+        lines.push([listener, protocol, address, tls.to_owned(), who.to_owned()]);
     }
     let width = |column: usize| lines.iter().map(|line| line[column].len()).max().unwrap_or(0);
     let widths: Vec<usize> = (0..4).map(width).collect();
@@ -93,12 +106,8 @@ mod tests {
 
     #[test]
     fn the_table_shouts_where_strangers_may_enter() {
-        let row = |address: &str, advertise| Exposed {
-            listener: "kafka",
-            protocol: "kafka",
-            address: address.parse().unwrap(),
-            advertise,
-        };
+        let row =
+            |address: &str, advertise| row("kafka", "kafka", address.parse().unwrap(), advertise);
         let table = table(&[row("127.0.0.1:9092", None), row("0.0.0.0:1", Some("a.example:2"))]);
         let want = "\
 listener  protocol  address                   tls  who may enter

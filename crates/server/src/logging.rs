@@ -1,6 +1,7 @@
 //! Log lines on standard error: for people on a terminal, JSON elsewhere or when asked.
 
 use std::io::IsTerminal;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use tracing::Level;
 use tracing_subscriber::filter::LevelFilter;
@@ -9,6 +10,13 @@ use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Layer, Registry, fmt, reload};
 
 use crate::config::settings::LogFormat;
+
+static PANICS: AtomicU64 = AtomicU64::new(0);
+
+/// Panics of all threads since the start.
+pub fn panics() -> u64 {
+    PANICS.load(Ordering::Relaxed)
+}
 
 /// Changes the level of a running log.
 #[derive(Clone)]
@@ -21,7 +29,7 @@ impl LogLevel {
     }
 }
 
-/// Starts logging. Also sends panics there, with their place.
+/// Starts logging. Also sends panics there, each once and with its place.
 pub fn start(format: LogFormat, level: Level) -> LogLevel {
     let (filter, handle) = reload::Layer::new(LevelFilter::from_level(level));
     let terminal = std::io::stderr().is_terminal();
@@ -40,6 +48,7 @@ pub fn start(format: LogFormat, level: Level) -> LogLevel {
     std::panic::set_hook(Box::new(|panic| {
         let place = panic.location().map(ToString::to_string).unwrap_or_default();
         let message = panic.payload_as_str().unwrap_or("no message");
+        PANICS.fetch_add(1, Ordering::Relaxed);
         tracing::error!(place, message, "panic");
     }));
     LogLevel(handle)

@@ -4,14 +4,13 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
-use std::net::SocketAddr;
 use std::path::Path;
 
 /// Writes `{"listeners":{NAME:ADDRESS,…}}`, the first address of each listener.
-pub fn write(path: &Path, listeners: &[(&str, SocketAddr)]) -> io::Result<()> {
-    let mut first: BTreeMap<&str, String> = BTreeMap::new();
+pub fn write(path: &Path, listeners: &[(&str, &str)]) -> io::Result<()> {
+    let mut first: BTreeMap<&str, &str> = BTreeMap::new();
     for (name, address) in listeners {
-        first.entry(name).or_insert_with(|| address.to_string());
+        first.entry(name).or_insert(address);
     }
     let text = serde_json::json!({ "listeners": first }).to_string();
     let mut unfinished = path.as_os_str().to_owned();

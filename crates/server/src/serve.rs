@@ -15,10 +15,11 @@ use sabir_net::gate::{Gate, GateSettings, connections_by_descriptors};
 use sabir_net::listener::{Listener, Parts, STALL_MAX, bind_all};
 use sabir_net::random::SystemRandom;
 
+use crate::admin::shapes::Exposed;
 use crate::admin::{self, Admin};
 use crate::config::settings::{ListenerSettings, Settings};
 use crate::config::{Config, Inputs};
-use crate::exposure::{self, Exposed};
+use crate::exposure;
 use crate::logging::{self, LogLevel};
 use crate::metrics::Source;
 use crate::protocols::{self, Serve};
@@ -68,8 +69,9 @@ async fn serve(
     let ticking = ticker::start(broker.clone(), clock.clone());
     let admin = Admin::new(broker.clone(), clock.clone(), settings.kafka.default_partitions);
     let listeners = start(&settings, bound, &broker, &clock, &admin)?;
-    admin.set_ready(listeners.iter().map(source).collect());
-    announce(&settings, &listeners, ready_file.as_deref(), began)?;
+    let rows = exposed(&settings, &listeners);
+    admin.set_ready(listeners.iter().map(source).collect(), rows.clone());
+    announce(&settings, &rows, ready_file.as_deref(), began)?;
     while signals.next().await == Wish::Reload {
         reload(inputs, config, &level);
     }
@@ -166,29 +168,33 @@ fn source(listener: &Listener) -> Source {
     Source { listener: listener.name().clone(), counters: listener.counters().clone() }
 }
 
+fn exposed(settings: &Settings, listeners: &[Listener]) -> Vec<Exposed> {
+    let mut rows = Vec::new();
+    for (listener, settings) in listeners.iter().zip(&settings.listeners) {
+        let advertise = settings.advertise.as_deref();
+        rows.extend(
+            listener.addresses().iter().map(|address| {
+                exposure::row(listener.name(), settings.protocol, *address, advertise)
+            }),
+        );
+    }
+    rows
+}
+
 /// Tells people and programs where the server listens.
 fn announce(
     settings: &Settings,
-    listeners: &[Listener],
+    rows: &[Exposed],
     ready_file: Option<&Path>,
     began: Instant,
 ) -> Result<()> {
-    let mut rows = Vec::new();
-    for (listener, settings) in listeners.iter().zip(&settings.listeners) {
-        rows.extend(listener.addresses().iter().map(|address| Exposed {
-            listener: listener.name(),
-            protocol: settings.protocol,
-            address: *address,
-            advertise: settings.advertise.as_deref(),
-        }));
-    }
-    print!("{}", exposure::table(&rows));
+    print!("{}", exposure::table(rows));
     let took = began.elapsed().as_secs_f64() * 1000.0;
     let data = settings.data_dir.display();
     println!("sabir {} ready in {took:.1} ms, data in {data}", env!("CARGO_PKG_VERSION"));
     if let Some(path) = ready_file {
-        let addresses: Vec<(&str, SocketAddr)> =
-            rows.iter().map(|row| (row.listener, row.address)).collect();
+        let addresses: Vec<(&str, &str)> =
+            rows.iter().map(|row| (&*row.listener, &*row.address)).collect();
         ready::write(path, &addresses)
             .with_context(|| format!("cannot write the ready file {}", path.display()))?;
     }

@@ -193,6 +193,7 @@ fn varint(bytes: &[u8]) -> Option<(i64, &[u8])> {
 /// Writes the two fields outside the checksum: where the batch lies, and under which opening of
 /// the broker it was appended.
 pub fn place(head: &mut [u8], base_offset: i64, leader_epoch: i32) {
+    assert!(head.len() >= HEADER && base_offset >= 0, "a header at offset {base_offset}");
     head[0..8].copy_from_slice(&base_offset.to_be_bytes());
     head[12..16].copy_from_slice(&leader_epoch.to_be_bytes());
 }

@@ -52,6 +52,8 @@ pub trait Disk: Send + Sync {
     fn sync_dir(&self, path: &str) -> Result<()>;
     /// Bytes that may still be written.
     fn free(&self) -> Result<u64>;
+    /// Bytes of the whole disk, used or not.
+    fn total(&self) -> Result<u64>;
 }
 
 /// An open file.
@@ -85,9 +87,21 @@ impl OsDisk {
         Ok(OsDisk { root, direct: AtomicBool::new(true) })
     }
 
+    /// The directory as it is; `NotFound` or `NotADirectory` if it is none.
+    pub fn there(root: impl Into<PathBuf>) -> Result<OsDisk> {
+        let root = root.into();
+        std::fs::read_dir(&root).map_err(|error| named(error, &root))?;
+        Ok(OsDisk { root, direct: AtomicBool::new(true) })
+    }
+
     /// False after the file system has refused direct I/O.
     pub fn is_direct(&self) -> bool {
         self.direct.load(Ordering::Relaxed)
+    }
+
+    fn stat(&self) -> Result<rustix::fs::StatVfs> {
+        let root = CString::new(self.root.as_os_str().as_encoded_bytes())?;
+        Ok(rustix::fs::statvfs(root.as_c_str())?)
     }
 
     fn path(&self, path: &str) -> PathBuf {
@@ -162,9 +176,13 @@ impl Disk for OsDisk {
     }
 
     fn free(&self) -> Result<u64> {
-        let root = CString::new(self.root.as_os_str().as_encoded_bytes())?;
-        let stat = rustix::fs::statvfs(root.as_c_str())?;
+        let stat = self.stat()?;
         Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
+    }
+
+    fn total(&self) -> Result<u64> {
+        let stat = self.stat()?;
+        Ok(stat.f_blocks.saturating_mul(stat.f_frsize))
     }
 }
 
@@ -188,6 +206,24 @@ impl DirLock {
             },
         )?;
         Ok(DirLock { _file: file })
+    }
+
+    /// Keeps brokers out while somebody reads, and writes nothing. None where there is no lock
+    /// yet; `WouldBlock` while a broker has the directory.
+    pub fn look(root: &Path) -> Result<Option<DirLock>> {
+        let path = root.join("LOCK");
+        let file = match File::open(&path) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+            opened => opened.map_err(|error| named(error, &path))?,
+        };
+        rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockShared).map_err(
+            |_| {
+                let what =
+                    format!("{}: a broker is running on this data directory", root.display());
+                Error::new(ErrorKind::WouldBlock, what)
+            },
+        )?;
+        Ok(Some(DirLock { _file: file }))
     }
 }
 
@@ -278,6 +314,7 @@ mod tests {
         let want = Entry { name: "x".into(), len: 6000, is_dir: false };
         assert_eq!(disk.list("a/b").expect("lists"), vec![want]);
         assert_eq!(disk.list("none").expect("lists"), vec![]);
-        assert!(disk.free().expect("known") > 0);
+        let (free, total) = (disk.free().expect("known"), disk.total().expect("known"));
+        assert!(0 < free && free <= total);
     }
 }

@@ -11,8 +11,8 @@ use crate::frame::Secret;
 
 /// The format of the directory as a whole.
 pub const LEVEL: u32 = 1;
-const PATH: &str = "IDENT";
-const FRESH: &str = "IDENT.new";
+pub(crate) const PATH: &str = "IDENT";
+pub(crate) const FRESH: &str = "IDENT.new";
 const MAGIC: u64 = u64::from_le_bytes(*b"SABIR-ID");
 const LEN: usize = 48;
 
@@ -29,21 +29,25 @@ impl Ident {
     /// Reads the identity, or makes the one that `fresh` gives if the directory is new. A new one
     /// is durable when this returns.
     pub fn open(disk: &dyn Disk, fresh: impl FnOnce() -> Ident) -> Result<Ident> {
-        match disk.open(PATH, Mode::Read) {
-            Ok(file) => {
-                let page = read_exact(&*file, 0, LEN).map_err(|error| {
-                    Error::new(error.kind(), format!("{PATH}: cannot be read: {error}"))
-                })?;
-                Ident::parse(&page)
-            }
-            Err(error) if error.kind() == ErrorKind::NotFound => {
-                refuse_foreign(disk)?;
-                let ident = fresh();
-                ident.write(disk)?;
-                Ok(ident)
-            }
-            Err(error) => Err(error),
+        if let Some(ident) = Ident::read(disk)? {
+            return Ok(ident);
         }
+        refuse_foreign(disk)?;
+        let ident = fresh();
+        ident.write(disk)?;
+        Ok(ident)
+    }
+
+    /// Reads the identity; None if there is none.
+    pub fn read(disk: &dyn Disk) -> Result<Option<Ident>> {
+        let file = match disk.open(PATH, Mode::Read) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+            opened => opened?,
+        };
+        let page = read_exact(&*file, 0, LEN).map_err(|error| {
+            Error::new(error.kind(), format!("{PATH}: cannot be read: {error}"))
+        })?;
+        Ident::parse(&page).map(Some)
     }
 
     fn parse(page: &[u8]) -> Result<Ident> {

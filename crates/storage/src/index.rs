@@ -62,6 +62,12 @@ impl StretchIndex {
         u64::from(self.regions[number].position)..end
     }
 
+    /// The offsets that a region covers, as far as batches begin in it.
+    pub fn region_offsets(&self, number: usize) -> Range<u64> {
+        let end = self.regions.get(number + 1).map_or(self.next, |next| next.base);
+        self.regions[number].base..end
+    }
+
     /// True if these are the bytes that the region was made of.
     pub fn is_intact(&self, number: usize, bytes: &[u8]) -> bool {
         crc32c(&[bytes]) == self.regions[number].crc

@@ -188,6 +188,7 @@ impl Reader {
     }
 
     fn keep(&self, inner: &mut Inner, key: (LogId, Offset), bytes: Bytes, next: Offset) {
+        assert!(!bytes.is_empty() && key.1 < next, "a block of log {} without its offset", key.0);
         inner.clock += 1;
         inner.bytes += bytes.len();
         let block = Block { next, bytes, used: inner.clock, fresh: true };

@@ -44,6 +44,8 @@ impl Recent {
         views.sort_unstable_by_key(|view| view.id);
         views.dedup_by_key(|view| view.id);
         let mut inner = self.inner.lock();
+        let last = inner.entries.back().map_or(0, |entry| entry.frame);
+        assert!(last < frame, "frame {frame} after frame {last}");
         inner.bytes += bytes;
         inner.fresh += bytes;
         inner.entries.push_back(Entry { frame, bytes, views });
@@ -101,6 +103,7 @@ impl Recent {
         let begin = inner.entries.partition_point(|entry| entry.frame <= before);
         let done: usize =
             inner.entries.range(begin..).take_while(|e| e.frame <= upto).map(|e| e.bytes).sum();
+        assert!(done <= inner.fresh && inner.fresh <= inner.bytes, "what is fresh is in memory");
         inner.fresh -= done;
         self.less.notify_all();
     }

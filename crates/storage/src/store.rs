@@ -236,7 +236,13 @@ impl Store {
     }
 
     fn put_new(&self, puts: &[Put]) -> Result<(), StoreError> {
-        for (put, outcome) in puts.iter().zip(self.blobs.put_all(puts)?) {
+        let outcomes = self.blobs.put_all(puts).inspect_err(|_| {
+            // Nothing names them, they take room, and the next try may cut the log elsewhere.
+            let ids: Vec<BlobId> = puts.iter().map(|put| put.id).collect();
+            let _kept_till_the_next_start = self.blobs.delete(&ids);
+        })?;
+        assert_eq!(outcomes.len(), puts.len(), "one outcome for each blob");
+        for (put, outcome) in puts.iter().zip(outcomes) {
             if outcome == PutOutcome::Conflict {
                 let why = format!("{} holds something else than what is written there", put.id);
                 return Err(StoreError::Rows(why));
@@ -282,6 +288,8 @@ impl Store {
 
     /// The one atomic commit of a checkpoint: its row and all changed rows.
     pub fn commit(&self, row: &CheckpointRow, mut changes: Changes) -> Result<(), StoreError> {
+        let from = row.replay_from.frame;
+        assert!(from <= row.durable + 1, "replay from {from}, but only {} is durable", row.durable);
         changes.put.push((CheckpointRow::KEY, row.encode()));
         let mut slot = self.state.lock();
         let state = match slot.take() {
@@ -304,6 +312,11 @@ impl Store {
     /// Bytes that may still be written to the disk.
     pub fn free(&self) -> std::io::Result<u64> {
         self.disk.free()
+    }
+
+    /// Bytes of the whole disk.
+    pub fn total(&self) -> std::io::Result<u64> {
+        self.disk.total()
     }
 }
 
@@ -342,7 +355,7 @@ fn put_extents(view: &LogView, changes: &mut Changes) {
 }
 
 /// The ordinal of the first extent of a page, and its extents.
-fn decode_extents(row: &[u8]) -> Option<(u64, Vec<Extent>)> {
+pub(crate) fn decode_extents(row: &[u8]) -> Option<(u64, Vec<Extent>)> {
     let (first, page) = row.split_first_chunk::<8>()?;
     let (_, extents) = extent::decode_page(page)?;
     Some((u64::from_be_bytes(*first), extents))

@@ -188,6 +188,10 @@ impl Disk for TestDisk {
     fn free(&self) -> Result<u64> {
         Ok(u64::MAX)
     }
+
+    fn total(&self) -> Result<u64> {
+        Ok(u64::MAX)
+    }
 }
 
 struct TestFile {

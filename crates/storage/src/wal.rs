@@ -1,7 +1,7 @@
 //! The write-ahead log: what every shard stages becomes durable here, in one order, many at once.
 //! Knows frames and files; what an effect means is the broker's matter.
 
-mod files;
+pub(crate) mod files;
 pub mod replay;
 mod writer;
 
@@ -14,6 +14,7 @@ use parking_lot::{Condvar, Mutex};
 use crate::aligned::Pool;
 use crate::disk::Disk;
 use crate::frame::{Classes, FRAME_MAX, Secret, Section};
+use crate::planted::{self, Bug};
 use crate::recent::Recent;
 use crate::ticket::{Class, FrameNo, Marks, Ticket};
 use crate::wake::Waker;
@@ -57,6 +58,17 @@ pub struct WalLimits {
     pub frame_max: usize,
 }
 
+/// What a WAL has done since it was opened.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct WalWork {
+    /// Frames written, those without content included.
+    pub frames: u64,
+    /// Bytes written, padding included.
+    pub bytes: u64,
+    /// Group commits: each syncs what was written before it.
+    pub syncs: u64,
+}
+
 /// Where everything that must survive goes first.
 pub trait Wal: Send + Sync {
     /// Something was staged.
@@ -71,6 +83,8 @@ pub trait Wal: Send + Sync {
     fn sync_soon(&self);
     /// Bytes written since the frame that replay would begin with.
     fn backlog(&self) -> u64;
+    /// What was done since the start.
+    fn work(&self) -> WalWork;
     /// The place of the next frame, for the checkpoint that replaces everything before it.
     fn place_of(&self, frame: FrameNo) -> Option<Place>;
     /// Writes what is staged, syncs, and ends the threads.
@@ -225,6 +239,22 @@ impl FileWal {
     pub fn sync(&self) -> std::io::Result<()> {
         writer::sync(&self.shared)
     }
+
+    /// The first half of [`FileWal::sync`]: the files are synced, nobody is told. Returns up to
+    /// which frame, for [`FileWal::end_sync`]; frames may be written in between.
+    pub fn begin_sync(&self) -> std::io::Result<FrameNo> {
+        writer::begin_sync(&self.shared)
+    }
+
+    /// The second half: moves the durable mark and wakes.
+    pub fn end_sync(&self, upto: FrameNo) {
+        writer::end_sync(&self.shared, upto);
+    }
+
+    /// Makes a file ready for later frames, if one is wanted; only without threads.
+    pub fn prepare(&self) -> std::io::Result<()> {
+        if self.shared.files.wants_spare() { self.shared.files.prepare() } else { Ok(()) }
+    }
 }
 
 /// A WAL thread that panics has broken an invariant: nothing may be answered after it.
@@ -263,11 +293,21 @@ impl Wal for FileWal {
     }
 
     fn sync_soon(&self) {
-        writer::sync_soon(&self.shared);
+        if !self.threads.lock().is_empty() {
+            return writer::sync_soon(&self.shared);
+        }
+        // Nobody else will: a simulated life ends here as a process would in `lost`.
+        if let Err(source) = writer::sync(&self.shared) {
+            std::panic::resume_unwind(Box::new(WalLoss { what: "synced", source }));
+        }
     }
 
     fn backlog(&self) -> u64 {
         self.shared.files.backlog()
+    }
+
+    fn work(&self) -> WalWork {
+        self.shared.state.lock().work()
     }
 
     fn place_of(&self, frame: FrameNo) -> Option<Place> {
@@ -317,6 +357,9 @@ impl Shared {
             let left = waiters.iter().filter(|(ticket, _)| ticket.class() == class);
             let left = left.map(|(ticket, _)| ticket.frame()).min().unwrap_or(u64::MAX);
             lowest.store(left, Ordering::SeqCst);
+        }
+        if planted::active(Bug::LoseWaiter) {
+            return;
         }
         due.iter().for_each(Waker::wake);
     }

@@ -20,6 +20,9 @@ const START_LIMIT: Duration = Duration::from_secs(10);
 const STOP_LIMIT: Duration = Duration::from_secs(5);
 const PEER_LIMIT: Duration = Duration::from_secs(60);
 
+/// So that the clients also meet checkpoints, and records that only files have any more.
+const CHECKPOINTS: [&str; 2] = ["--set", "storage.checkpoint_ms=2000"];
+
 /// A running broker that this program owns. Dropping it kills the process.
 pub struct Broker {
     process: Arc<Mutex<Process>>,
@@ -60,6 +63,11 @@ impl Broker {
     /// The socket that takes `kill`, `start` or `stop` in a line and answers `ok` or an error.
     pub fn control(&self) -> &Path {
         &self.control
+    }
+
+    /// Where its data lies.
+    pub fn data(&self) -> PathBuf {
+        lock(&self.process).data()
     }
 
     /// Where clients connect, HOST:PORT.
@@ -127,6 +135,10 @@ fn answer(mut stream: &UnixStream, process: &Mutex<Process>) -> std::io::Result<
 }
 
 impl Process {
+    fn data(&self) -> PathBuf {
+        self.place.join("data")
+    }
+
     fn log(&self) -> PathBuf {
         self.place.join("broker.log")
     }
@@ -140,14 +152,13 @@ impl Process {
         }
         let address = self.address.as_deref().unwrap_or("127.0.0.1:0");
         let log: File = OpenOptions::new().create(true).append(true).open(self.log())?;
-        let child = Command::new(&self.binary)
-            .arg("serve")
-            .arg("--data")
-            .arg(self.place.join("data"))
-            .arg("--listen")
-            .arg(format!("kafka={address}"))
-            .arg("--ready-file")
-            .arg(&ready)
+        let mut command = Command::new(&self.binary);
+        command.arg("serve").arg("--data").arg(self.data());
+        command.arg("--listen").arg(format!("kafka={address}")).arg("--ready-file").arg(&ready);
+        if !self.is_peer {
+            command.args(CHECKPOINTS);
+        }
+        let child = command
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log)

@@ -10,6 +10,14 @@ use anyhow::{Context, Result, bail, ensure};
 use super::lots::Lots;
 use super::process::{Job, Words};
 
+/// Settings that make a checkpoint and several files a second.
+const SMALL_FILES: [&str; 4] = [
+    "storage.checkpoint_ms=150",
+    "storage.checkpoint_bytes=1 MiB",
+    "storage.bundle_bytes=256 KiB",
+    "topic.segment_bytes=1 MiB",
+];
+
 /// How a broker is started.
 #[derive(Clone, Debug)]
 pub enum Launch {
@@ -37,6 +45,17 @@ impl Launch {
                 word.replace("{data}", &data.to_string_lossy()).replace("{port}", &port.to_string())
             })),
         }
+    }
+
+    /// The same with checkpoints and files so small that a crash is likely to hit the making of one;
+    /// for brokers of ours.
+    pub fn with_small_files(&self) -> Launch {
+        let mut launch = self.clone();
+        if let Launch::Sabir { arguments, .. } = &mut launch {
+            let set = SMALL_FILES.iter().flat_map(|setting| ["--set", setting]);
+            arguments.extend(set.map(str::to_owned));
+        }
+        launch
     }
 
     /// A restart of ours takes 2 s at most; others are only measured.

@@ -71,6 +71,9 @@ pub struct Lane {
     plan: Plan,
     clients: Clients,
     berth: Berth,
+    /// As it was asked for; every other directory runs with small files.
+    launch: Launch,
+    directories: usize,
     disk: Disk,
     logs: PathBuf,
     lots: Lots,
@@ -96,12 +99,14 @@ impl Lane {
         };
         let disk = Disk::new(backing, DISK_MB, scratch)?;
         let mut lots = Lots::new(plan.seed);
-        let berth = Berth::new(launch, scratch, &mut lots)?;
+        let berth = Berth::new(launch.clone(), scratch, &mut lots)?;
         Ok(Lane {
             name,
             plan,
             clients,
             berth,
+            launch,
+            directories: 0,
             disk,
             logs: scratch.to_owned(),
             lots,
@@ -255,6 +260,13 @@ impl Lane {
         self.history = History::default();
         self.runs = 0;
         self.disk.fresh()?;
+        let small = self.directories % 2 == 1;
+        self.berth.launch =
+            if small { self.launch.with_small_files() } else { self.launch.clone() };
+        self.directories += 1;
+        if small {
+            eprintln!("{}: a directory with small files", self.name);
+        }
         if self.lots.chance(FIRST_START_HIT) && !self.plan.settle {
             self.broker = Some(self.berth.start(&self.disk.data())?);
             self.sleep(0.0, 0.4);

@@ -11,6 +11,7 @@ use crate::clock::{Instant, Now};
 use crate::effect::{self, Effect};
 use crate::group::{Group, GroupEffect, GroupSettings, Text, TopicId};
 use crate::shard::Shard;
+use crate::stats::GroupStates;
 use crate::topic::NamespaceId;
 
 /// The groups that live in a shard.
@@ -97,6 +98,18 @@ impl Groups {
 
     pub(super) fn next_due(&self) -> Option<Instant> {
         self.due.first().map(|first| first.0)
+    }
+
+    /// Counts the groups from this number on, at most `most` of them; returns where to go on.
+    pub(crate) fn count_states(
+        &self,
+        from: u64,
+        most: usize,
+        into: &mut GroupStates,
+    ) -> Option<u64> {
+        let mut rest = self.map.range(from..);
+        rest.by_ref().take(most).for_each(|(_, held)| into.count(held.group.state()));
+        rest.next().map(|(id, _)| *id)
     }
 
     pub(super) fn with_offsets_of(&self, topic: &TopicId) -> Vec<u64> {

@@ -120,9 +120,8 @@ impl Shard {
     /// Begins a checkpoint: groups that differ from their rows now have to be stored.
     pub fn begin_group_rows(&mut self) {
         let groups = &mut self.groups;
-        assert!(groups.imaging.is_empty() && groups.leaving.is_empty(), "one checkpoint at a time");
-        groups.imaging = std::mem::take(&mut groups.dirty);
-        groups.leaving = std::mem::take(&mut groups.gone);
+        groups.imaging.append(&mut groups.dirty);
+        groups.leaving.append(&mut groups.gone);
     }
 
     /// Adds the changed rows of at most `budget` groups; true when nothing is left. `applied` is

@@ -310,3 +310,34 @@ fn rows_bring_a_group_back_and_replay_over_them_changes_nothing() {
     assert_eq!((changes.put.len(), changes.delete_ranges.len()), (0, 2));
     assert_eq!(names.find(0, "g"), None);
 }
+
+#[test]
+fn a_group_is_deleted_only_without_members_and_stays_deleted() {
+    for checkpoint in [false, true] {
+        let disk = SimDisk::new();
+        let caller = open(&disk);
+        let id = topic(&caller, "t").uuid;
+        let generation = become_member(&caller, at(10), "g", "c-1");
+        commit(&caller, at(20), "g", ("c-1", generation), &[(id, 41)]);
+        let delete = |now| again(&caller, || caller.delete_group(now, "g"));
+        assert_eq!(delete(at(30)).value, Err(GroupError::NonEmptyGroup));
+        assert_eq!(caller.stats().expect("allowed").groups.stable, 1);
+        caller.broker.tick(at(30_000));
+        assert_eq!(caller.stats().expect("allowed").groups.empty, 1);
+        if checkpoint {
+            caller.broker.keeper().checkpoint_now().expect("stored");
+        }
+        let deleted = delete(at(30_001));
+        assert_eq!(deleted.value, Ok(()));
+        assert_ne!(deleted.ticket, Ticket::DONE, "it is not yet gone for good");
+        kept(&caller, deleted.ticket);
+        let gone = caller.delete_group(at(30_002), "g").expect_err("it is gone");
+        assert_eq!(gone.kind, Kind::NotFound);
+        caller.broker.close();
+
+        let caller = open(&disk);
+        assert!(caller.find_group("g").is_none(), "with a checkpoint: {checkpoint}");
+        assert_eq!(offsets(&caller, at(1), "g"), []);
+        assert_eq!(caller.stats().expect("allowed").groups, Default::default());
+    }
+}

@@ -93,7 +93,9 @@ fn find(
     create: bool,
     ticket: &mut Ticket,
 ) -> Found {
-    let Some(name) = asked.name else {
+    // The Java client sends an empty name beside the id.
+    let by_id = asked.topic_id != [0; 16];
+    let Some(name) = asked.name.filter(|_| !by_id) else {
         return match context.caller.topic_by_uuid(&asked.topic_id) {
             Some(topic) => Found::Topic(topic),
             None => Found::Error(ErrorCode::UnknownTopicId),
@@ -158,7 +160,7 @@ fn describe<'a>(
         },
         Found::Error(error) => MetadataResponseTopic {
             error_code: error.number(),
-            name: asked.name.or(Some("").filter(|_| asked.id == [0; 16])),
+            name: (asked.id == [0; 16]).then(|| asked.name.unwrap_or_default()),
             topic_id: asked.id,
             topic_authorized_operations: operations::NOT_ASKED,
             ..MetadataResponseTopic::default()

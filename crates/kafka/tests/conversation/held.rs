@@ -70,6 +70,10 @@ impl Disk for HeldDisk {
     fn free(&self) -> Result<u64> {
         self.disk.free()
     }
+
+    fn total(&self) -> Result<u64> {
+        self.disk.total()
+    }
 }
 
 impl DiskFile for HeldFile {

@@ -131,8 +131,96 @@ pub struct GroupOffset {
 pub struct Stats {
     pub version: String,
     pub uptime_ms: u64,
+    /// Resident memory of the process.
     pub memory_bytes: u64,
+    /// Panics of all threads.
+    pub panics: u64,
     pub listeners: Vec<ListenerStats>,
+    pub wal: WalStats,
+    pub memory: MemoryStats,
+    pub disk: DiskStats,
+    pub groups: GroupCounts,
+    pub topics: Vec<TopicCounts>,
+}
+
+/// The write-ahead log.
+#[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct WalStats {
+    /// Since the start.
+    pub frames: u64,
+    pub bytes: u64,
+    pub syncs: u64,
+    /// What the next start would read.
+    pub backlog_bytes: u64,
+    /// What waits to be written.
+    pub staged_bytes: u64,
+    /// Numbers of the last frame written, and of the last that is durable.
+    pub written: u64,
+    pub durable: u64,
+}
+
+/// What is kept in memory.
+#[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct MemoryStats {
+    /// Recent records.
+    pub recent_bytes: u64,
+    /// ... and how many of these bytes are only in the write-ahead log.
+    pub unbundled_bytes: u64,
+    /// What was read from the disk for slow readers.
+    pub cold_bytes: u64,
+}
+
+#[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct DiskStats {
+    pub total_bytes: u64,
+    pub free_bytes: u64,
+    /// Publishes are refused when less than this is left.
+    pub kept_free_bytes: u64,
+    /// True while publishes are refused.
+    pub full: bool,
+}
+
+/// Groups by state.
+#[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct GroupCounts {
+    pub empty: u64,
+    pub preparing: u64,
+    pub completing: u64,
+    pub stable: u64,
+}
+
+#[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct TopicCounts {
+    pub name: String,
+    pub partitions: u32,
+    /// Offsets handed out and still there, and the bytes they take.
+    pub records: u64,
+    pub bytes: u64,
+    /// Since the start of the server.
+    pub records_in: u64,
+    pub batches_in: u64,
+    pub bytes_in: u64,
+}
+
+/// What is open.
+#[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Exposure {
+    pub listeners: Vec<Exposed>,
+}
+
+/// One address of a listener, and who may enter.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Exposed {
+    pub listener: String,
+    pub protocol: String,
+    pub address: String,
+    /// What clients are told to connect to, if not the address.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub advertise: Option<String>,
+    pub tls: bool,
+    pub login: bool,
+    /// False if other machines may reach it.
+    pub local: bool,
 }
 
 #[derive(Debug, Default, PartialEq, Serialize, Deserialize)]

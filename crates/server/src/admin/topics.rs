@@ -9,21 +9,30 @@ use sabir_broker::caller::Caller;
 use sabir_broker::declare::Declare;
 use sabir_broker::error::{Error, Kind};
 use sabir_broker::policy::{Action, Resource};
-use sabir_broker::ticket::Class;
+use sabir_broker::ticket::{Class, Ticket};
 use sabir_broker::topic::{Effective, Policy, Topic};
+use sabir_kafka::config::Kept;
 use sabir_net::random::SystemRandom;
 use serde_json::{Value, json};
 
 use super::Admin;
 use super::answer::{Body, Refused, kept};
-use super::shapes::{self, CreateTopic, TopicLine, TopicSettings, Topics};
+use super::shapes::{
+    self, AlterTopic, CreateTopic, SetPartitions, TopicLine, TopicSettings, Topics,
+};
 
 type Answer<T> = Result<T, Refused>;
 
+/// Changes tried before a change of others every time is an error.
+const ATTEMPTS_MAX: usize = 16;
+
 pub async fn list(State(admin): State<Arc<Admin>>) -> Json<Topics> {
     let caller = admin.caller();
-    let visible = caller.topics().into_iter().filter(|topic| may_see(&caller, topic).is_ok());
-    Json(Topics { topics: visible.map(|topic| line(&topic)).collect() })
+    let mut topics = caller.topics();
+    topics.retain(|topic| may_see(&caller, topic).is_ok());
+    let lines = topics.iter().map(|topic| line(topic)).collect();
+    kept(&caller, caller.catalog_ticket()).await;
+    Json(Topics { topics: lines })
 }
 
 pub async fn create(
@@ -47,7 +56,54 @@ pub async fn describe(
     State(admin): State<Arc<Admin>>,
     Path(name): Path<String>,
 ) -> Answer<Json<shapes::Topic>> {
-    Ok(Json(whole(&*find(&admin.caller(), &name)?)))
+    let caller = admin.caller();
+    let topic = whole(&*find(&caller, &name)?);
+    kept(&caller, caller.catalog_ticket()).await;
+    Ok(Json(topic))
+}
+
+pub async fn alter(
+    State(admin): State<Arc<Admin>>,
+    Path(name): Path<String>,
+    Body(wanted): Body<AlterTopic>,
+) -> Answer<Json<shapes::Topic>> {
+    let caller = admin.caller();
+    let ticket = change(&caller, &name, |topic| {
+        let policy = policy(&wanted.settings, topic.policy.clone())?;
+        // What a protocol has promised of the topic has to hold afterwards too.
+        let after = Kept { policy, ..Kept::of(topic) };
+        after.check(caller.broker().defaults()).map_err(Error::invalid)?;
+        caller.alter(topic, after.policy, after.labels)
+    })?;
+    kept(&caller, ticket).await;
+    Ok(Json(whole(&*find(&caller, &name)?)))
+}
+
+pub async fn set_partitions(
+    State(admin): State<Arc<Admin>>,
+    Path(name): Path<String>,
+    Body(wanted): Body<SetPartitions>,
+) -> Answer<Json<shapes::Topic>> {
+    let caller = admin.caller();
+    let ticket = change(&caller, &name, |topic| caller.add_partitions(topic, wanted.count))?;
+    kept(&caller, ticket).await;
+    Ok(Json(whole(&*find(&caller, &name)?)))
+}
+
+/// Changes the topic as it stands; again when it has changed meanwhile.
+fn change(
+    caller: &Caller,
+    name: &str,
+    act: impl Fn(&Arc<Topic>) -> Result<Ticket, Error>,
+) -> Answer<Ticket> {
+    let mut last = None;
+    for _ in 0..ATTEMPTS_MAX {
+        match act(&find(caller, name)?) {
+            Err(error) if error.kind == Kind::Conflict => last = Some(error),
+            done => return Ok(done?),
+        }
+    }
+    Err(Refused(last.expect("at least one attempt")))
 }
 
 pub async fn delete(
@@ -138,18 +194,17 @@ fn own(policy: &Policy) -> Vec<String> {
     all.iter().filter(|(_, set)| *set).map(|(name, _)| (*name).to_owned()).collect()
 }
 
-/// The policy with these settings; null takes one out.
+/// The policy with these settings; null takes one out. Bounds as for Kafka's configs.
 fn policy(settings: &TopicSettings, mut policy: Policy) -> Result<Policy, Error> {
     const ANY: i64 = i64::MAX;
+    const INT_MAX: i64 = i32::MAX as i64;
     for (name, value) in settings {
         match name.as_str() {
             "retention_ms" => policy.retention_ms = number(name, value, -1, ANY)?,
             "retention_bytes" => policy.retention_bytes = number(name, value, -1, ANY)?,
-            "segment_bytes" => policy.segment_bytes = number(name, value, 1 << 20, 1 << 30)?,
+            "segment_bytes" => policy.segment_bytes = number(name, value, 1 << 20, INT_MAX)?,
             "segment_ms" => policy.segment_ms = number(name, value, 1, ANY)?,
-            "message_bytes_max" => {
-                policy.message_bytes_max = number(name, value, 0, MESSAGE_BYTES_MAX)?;
-            }
+            "message_bytes_max" => policy.message_bytes_max = number(name, value, 0, INT_MAX)?,
             "append_time" => policy.append_time = switch(name, value)?,
             "before_ms_max" => policy.before_ms_max = number(name, value, 0, ANY)?,
             "after_ms_max" => policy.after_ms_max = number(name, value, 0, ANY)?,
@@ -159,8 +214,6 @@ fn policy(settings: &TopicSettings, mut policy: Policy) -> Result<Policy, Error>
     }
     Ok(policy)
 }
-
-const MESSAGE_BYTES_MAX: i64 = sabir_broker::limits::OPERATION_MAX as i64;
 
 fn number(name: &str, value: &Value, min: i64, max: i64) -> Result<Option<i64>, Error> {
     match value {
@@ -225,7 +278,7 @@ mod tests {
             (
                 "segment_bytes",
                 json!(5),
-                "segment_bytes: expected a number from 1048576 to 1073741824, found 5",
+                "segment_bytes: expected a number from 1048576 to 2147483647, found 5",
             ),
         ];
         for (name, value, want) in cases {

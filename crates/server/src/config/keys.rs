@@ -84,7 +84,8 @@ pub const KEYS: &[Key] = &[
         Kind::BytesOrAuto { min: 64 << 20 },
         "\"256 MiB\"",
         &[
-            "Memory for tails, caches and connections together.",
+            "Memory for tails, caches and connections together. Three eighths of it keep recent",
+            "records, a quarter keeps what was read from the disk for slow readers.",
             "auto = a quarter of the machine's memory, or of the control group's limit.",
         ],
     ),
@@ -129,6 +130,24 @@ pub const KEYS: &[Key] = &[
             "How long a group commit waits for more to join it. With 0 a group is what arrived",
             "while the disk was busy with the one before.",
         ],
+    ),
+    key(
+        "storage.checkpoint_ms",
+        Kind::Count { min: 10, max: DAY_MS },
+        "30000",
+        &["How often what has changed is stored, so that a start need not read it from the log."],
+    ),
+    key(
+        "storage.checkpoint_bytes",
+        Kind::Bytes { min: 64 << 10, max: 512 << 20 },
+        "268435456",
+        &["... and at the latest when a start would have to read this much of the log."],
+    ),
+    key(
+        "storage.bundle_bytes",
+        Kind::Bytes { min: 4 << 10, max: 128 << 20 },
+        "33554432",
+        &["How much is kept in the write-ahead log alone before it is written into files."],
     ),
     key(
         "kafka.auto_create_topics",

@@ -26,6 +26,7 @@ pub struct Settings {
     pub connections_per_address_max: usize,
     pub topic: TopicDefaults,
     pub wal_linger_ms: u64,
+    pub storage: StorageSettings,
     pub kafka: KafkaSettings,
     /// Those that are enabled.
     pub listeners: Vec<ListenerSettings>,
@@ -46,6 +47,14 @@ pub struct TopicDefaults {
     /// None = any size.
     pub retention_bytes: Option<u64>,
     pub segment_bytes: u64,
+}
+
+/// When records and state go from the write-ahead log into files of their own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StorageSettings {
+    pub checkpoint_ms: u64,
+    pub checkpoint_bytes: u64,
+    pub bundle_bytes: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -107,6 +116,11 @@ impl Settings {
                 segment_bytes: count("topic.segment_bytes"),
             },
             wal_linger_ms: count("wal.linger_ms"),
+            storage: StorageSettings {
+                checkpoint_ms: count("storage.checkpoint_ms"),
+                checkpoint_bytes: count("storage.checkpoint_bytes"),
+                bundle_bytes: count("storage.bundle_bytes"),
+            },
             kafka: KafkaSettings {
                 auto_create_topics: on("kafka.auto_create_topics"),
                 default_partitions: u32::try_from(count("kafka.default_partitions"))

@@ -253,3 +253,23 @@ fn sizes_take_units() {
         assert_eq!(read.ok(), want, "{written}");
     }
 }
+
+#[test]
+fn settings_reach_the_broker() {
+    let check = |text: &str, want: [usize; 5]| {
+        let config = Config::from_text("f", Some(text), &Inputs::default()).unwrap();
+        let settings = Settings::new(&config);
+        let broker = settings.broker();
+        let (keeper, wal) = (broker.keeper, broker.wal);
+        let delay = broker.groups.initial_delay_ms as usize;
+        let memory = [keeper.tail_bytes, wal.fresh_max, keeper.bundle_bytes, keeper.blocks_bytes];
+        let got = [memory.map(|bytes| bytes >> 20).as_slice(), &[delay]].concat();
+        assert_eq!(got, want, "{text}");
+        assert!(wal.fresh_max <= keeper.tail_bytes && keeper.bundle_bytes * 2 < wal.fresh_max);
+        assert!(keeper.tail_bytes + keeper.blocks_bytes < settings.memory_budget_bytes as usize);
+    };
+    check("", [96, 96, 32, 64, 3000]);
+    let small = "memory.budget = \"64 MiB\"\nkafka.group_initial_rebalance_delay_ms = 7\n";
+    check(small, [24, 24, 8, 16, 7]);
+    check("memory.budget = \"4 GiB\"\n", [1536, 96, 32, 1024, 3000]);
+}

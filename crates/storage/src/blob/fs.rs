@@ -48,6 +48,16 @@ pub struct FsBlobs {
     kept_dirs: Mutex<HashSet<String, foldhash::fast::FixedState>>,
 }
 
+/// A store that is only looked at.
+pub(crate) struct Looked {
+    pub store: FsBlobs,
+    pub blobs: Vec<BlobMeta>,
+    /// Paths of what puts have left that did not come to their end.
+    pub unfinished: Vec<String>,
+    /// Paths of files that are no blobs.
+    pub foreign: Vec<String>,
+}
+
 /// A file that has its content but not yet its name.
 struct Written {
     at: usize,
@@ -71,13 +81,27 @@ impl FsBlobs {
         for path in &found.temporary {
             disk.remove(path).map_err(|error| io(path, error))?;
         }
-        let blobs = FsBlobs {
+        let blobs = FsBlobs::over(disk, settings);
+        Ok((blobs, found.sorted()))
+    }
+
+    fn over(disk: Arc<dyn Disk>, settings: Settings) -> FsBlobs {
+        FsBlobs {
             disk,
             files: Files::new(settings.open_files_max),
             buffers: Arc::new(Pool::default()),
             kept_dirs: Mutex::default(),
-        };
-        Ok((blobs, found.sorted()))
+        }
+    }
+
+    /// The store as it is found, with nothing removed.
+    pub(crate) fn look(disk: Arc<dyn Disk>) -> Result<Looked> {
+        let mut found = Found::default();
+        walk(&*disk, "blob".to_owned(), 0, &mut found)?;
+        let (unfinished, foreign) =
+            (std::mem::take(&mut found.temporary), std::mem::take(&mut found.foreign));
+        let store = FsBlobs::over(disk, Settings::default());
+        Ok(Looked { store, blobs: found.sorted(), unfinished, foreign })
     }
 
     /// Makes a directory. Notes which are to be synced before a file in it counts as kept: itself,
@@ -312,6 +336,7 @@ impl Parts<'_> {
 struct Found {
     blobs: Vec<BlobMeta>,
     temporary: Vec<String>,
+    foreign: Vec<String>,
 }
 
 impl Found {
@@ -337,6 +362,7 @@ fn walk(disk: &dyn Disk, dir: String, depth: usize, found: &mut Found) -> Result
             found.temporary.push(path);
         } else {
             tracing::warn!(path, "a file that is no blob is left alone");
+            found.foreign.push(path);
         }
     }
     Ok(())

@@ -1,7 +1,7 @@
 //! A disk in memory that can lose, tear and reorder what was not synced, fail at a given operation
 //! and run full. For tests and the simulator; the same code as on real files runs over it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Error, ErrorKind, Result};
 use std::sync::Arc;
 
@@ -12,6 +12,8 @@ use crate::aligned::PAGE;
 
 /// The unit that a power cut keeps or loses, in bytes.
 const SECTOR: usize = 512;
+/// What a disk without a capacity claims to have, in bytes.
+const UNBOUNDED: u64 = 1 << 40;
 
 /// What becomes of everything that was not synced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,7 +23,7 @@ pub enum Cut {
     /// Each sector of each write survives with this chance in 256, and of the changes of each
     /// directory some first part.
     Torn(u8),
-    /// The process died, not the machine: all of it survives.
+    /// The process died, not the machine: all of it is there, and still not synced.
     Kept,
 }
 
@@ -48,6 +50,9 @@ struct State {
     seen: BTreeMap<String, u64>,
     kept: BTreeMap<String, u64>,
     changes: Vec<Change>,
+    /// Directories that were made, and those of them that a cut would leave out.
+    dirs: BTreeSet<String>,
+    fresh_dirs: BTreeSet<String>,
     next: u64,
     /// Rises at every cut: files opened before it fail.
     life: u64,
@@ -62,6 +67,19 @@ struct Content {
     seen: Vec<u8>,
     kept: Vec<u8>,
     writes: Vec<Write>,
+    /// A sync failed: `seen` shows what the device does not have and never will.
+    forgot: bool,
+}
+
+impl Content {
+    /// What the device gives, past the page cache.
+    fn on_device(&self) -> Vec<u8> {
+        let mut device = self.kept.clone();
+        self.writes.iter().for_each(|write| write.apply(&mut device));
+        // The length is the file system's: what it never wrote reads as zeros.
+        device.resize(self.seen.len(), 0);
+        device
+    }
 }
 
 enum Write {
@@ -89,9 +107,24 @@ impl SimDisk {
         self.state.lock().fault = None;
     }
 
+    /// True while a fault is set.
+    pub fn is_failing(&self) -> bool {
+        self.state.lock().fault.is_some()
+    }
+
     /// Bytes that all files together may have.
     pub fn set_capacity(&self, bytes: u64) {
         self.state.lock().capacity = Some(bytes);
+    }
+
+    /// As much as anybody wants.
+    pub fn unbound(&self) {
+        self.state.lock().capacity = None;
+    }
+
+    /// True while there is a capacity.
+    pub fn is_bounded(&self) -> bool {
+        self.state.lock().capacity.is_some()
     }
 
     /// Operations that change or sync something, so far.
@@ -109,14 +142,16 @@ impl SimDisk {
         let state = &mut *state;
         state.life += 1;
         state.fault = None;
+        if cut == Cut::Kept {
+            return;
+        }
         let mut dirs: BTreeMap<String, usize> = BTreeMap::new();
         for change in &state.changes {
             *dirs.entry(change.dir.clone()).or_default() += 1;
         }
         for count in dirs.values_mut() {
             *count = match cut {
-                Cut::Lost => 0,
-                Cut::Kept => *count,
+                Cut::Lost | Cut::Kept => 0,
                 Cut::Torn(_) => usize::try_from(chance()).unwrap_or(0) % (*count + 1),
             };
         }
@@ -127,12 +162,19 @@ impl SimDisk {
                 change.apply(&mut state.kept);
             }
         }
+        for dir in std::mem::take(&mut state.fresh_dirs) {
+            if cut == Cut::Lost || chance().is_multiple_of(2) {
+                state.dirs.remove(&dir);
+                state.kept.retain(|path, _| dir_of(path) != dir);
+            }
+        }
         state.seen = state.kept.clone();
         for content in state.files.values_mut() {
             for write in std::mem::take(&mut content.writes) {
                 write.survive(&mut content.kept, cut, &mut chance);
             }
-            content.seen = content.kept.clone();
+            content.seen.clone_from(&content.kept);
+            content.forgot = false;
         }
         let live: Vec<u64> = state.seen.values().copied().collect();
         state.files.retain(|id, _| live.contains(id));
@@ -145,7 +187,9 @@ impl SimDisk {
         let content = state.files.get_mut(&id).expect("seen files exist");
         let at = usize::try_from(byte).expect("in memory");
         content.seen[at] ^= 1 << (bit % 8);
-        content.kept[at] ^= 1 << (bit % 8);
+        if let Some(kept) = content.kept.get_mut(at) {
+            *kept ^= 1 << (bit % 8);
+        }
     }
 
     /// All files with their lengths.
@@ -173,17 +217,22 @@ impl State {
     }
 
     fn used(&self) -> u64 {
-        self.files.values().map(|content| content.seen.len() as u64).sum()
+        self.seen.values().map(|id| self.files[id].seen.len() as u64).sum()
     }
 
     fn change(&mut self, from: Option<&str>, to: Option<(&str, u64)>) {
         let path = from.or(to.map(|to| to.0)).expect("one of the two");
-        let dir = path.rsplit_once('/').map_or("", |(dir, _)| dir).to_owned();
+        let dir = dir_of(path).to_owned();
         let change =
             Change { dir, from: from.map(str::to_owned), to: to.map(|to| (to.0.to_owned(), to.1)) };
         change.apply(&mut self.seen);
         self.changes.push(change);
     }
+}
+
+/// The directory that holds a file.
+fn dir_of(path: &str) -> &str {
+    path.rsplit_once('/').map_or("", |(dir, _)| dir)
 }
 
 impl Change {
@@ -207,8 +256,7 @@ impl Write {
 
     fn survive(&self, content: &mut Vec<u8>, cut: Cut, chance: &mut impl FnMut() -> u64) {
         match (cut, self) {
-            (Cut::Lost, _) => {}
-            (Cut::Kept, write) => write.apply(content),
+            (Cut::Lost | Cut::Kept, _) => {}
             (Cut::Torn(share), Write::Len(len)) => {
                 if chance() % 256 < u64::from(share) {
                     content.resize(*len, 0);
@@ -226,6 +274,10 @@ impl Write {
 }
 
 fn put(content: &mut Vec<u8>, at: usize, bytes: &[u8]) {
+    if content.len() == at {
+        content.extend_from_slice(bytes);
+        return;
+    }
     if content.len() < at + bytes.len() {
         content.resize(at + bytes.len(), 0);
     }
@@ -273,8 +325,17 @@ impl Disk for Handle {
         Ok(())
     }
 
-    fn create_dir(&self, _path: &str) -> Result<()> {
-        self.0.state.lock().act(false)
+    fn create_dir(&self, path: &str) -> Result<()> {
+        let mut state = self.0.state.lock();
+        state.act(false)?;
+        let ends = path.match_indices('/').map(|(at, _)| at).chain([path.len()]);
+        for end in ends {
+            let dir = path[..end].to_owned();
+            if state.dirs.insert(dir.clone()) {
+                state.fresh_dirs.insert(dir);
+            }
+        }
+        Ok(())
     }
 
     fn list(&self, path: &str) -> Result<Vec<Entry>> {
@@ -295,6 +356,7 @@ impl Disk for Handle {
         let mut state = self.0.state.lock();
         state.act(true)?;
         let state = &mut *state;
+        state.fresh_dirs.retain(|fresh| dir_of(fresh) != path);
         let (now, later) =
             std::mem::take(&mut state.changes).into_iter().partition(|change| change.dir == path);
         state.changes = later;
@@ -305,7 +367,11 @@ impl Disk for Handle {
 
     fn free(&self) -> Result<u64> {
         let state = self.0.state.lock();
-        Ok(state.capacity.map_or(1 << 40, |bytes| bytes.saturating_sub(state.used())))
+        Ok(state.capacity.map_or(UNBOUNDED, |bytes| bytes.saturating_sub(state.used())))
+    }
+
+    fn total(&self) -> Result<u64> {
+        Ok(self.0.state.lock().capacity.unwrap_or(UNBOUNDED))
     }
 }
 
@@ -332,7 +398,9 @@ impl DiskFile for SimFile {
             assert_eq!((at as usize % PAGE, into.len() % PAGE), (0, 0), "a direct read of pages");
         }
         self.with(|state, id| {
-            let content = &state.files[&id].seen;
+            let file = &state.files[&id];
+            let device = (self.direct && file.forgot).then(|| file.on_device());
+            let content = device.as_ref().unwrap_or(&file.seen);
             let at = usize::try_from(at).expect("in memory").min(content.len());
             let got = into.len().min(content.len() - at);
             into[..got].copy_from_slice(&content[at..at + got]);
@@ -365,8 +433,9 @@ impl DiskFile for SimFile {
             let failed = state.act(true);
             let content = state.files.get_mut(&id).expect("checked");
             let writes = std::mem::take(&mut content.writes);
-            if failed.is_ok() {
-                writes.iter().for_each(|write| write.apply(&mut content.kept));
+            match failed.is_ok() {
+                true => writes.iter().for_each(|write| write.apply(&mut content.kept)),
+                false => content.forgot |= !writes.is_empty(),
             }
             failed
         })
@@ -425,6 +494,48 @@ mod tests {
         check(Cut::Lost, &|bytes| bytes == [1; 1000]);
         check(Cut::Kept, &|bytes| bytes == [2; 2000]);
         check(Cut::Torn(128), &|bytes| bytes.contains(&2) && bytes != [2; 2000]);
+    }
+
+    #[test]
+    fn what_outlives_the_process_is_still_lost_with_the_power() {
+        let disk = SimDisk::new();
+        written(&disk);
+        disk.cut(Cut::Kept, || 0);
+        assert_eq!(content(&disk), [2; 2000]);
+        disk.cut(Cut::Lost, || 0);
+        assert_eq!(content(&disk), [1; 1000]);
+    }
+
+    #[test]
+    fn a_directory_that_was_not_synced_takes_its_files_with_it() {
+        let disk = SimDisk::new();
+        let handle = Handle(disk.clone());
+        handle.create_dir("d").expect("makes");
+        written(&disk);
+        disk.cut(Cut::Lost, || 0);
+        assert_eq!(disk.files(), vec![]);
+        handle.create_dir("d").expect("makes");
+        handle.sync_dir("").expect("syncs");
+        written(&disk);
+        disk.cut(Cut::Lost, || 0);
+        assert_eq!(disk.files(), vec![("d/f".to_owned(), 1000)]);
+    }
+
+    #[test]
+    fn after_a_failed_sync_only_the_page_cache_shows_the_writes() {
+        let disk = SimDisk::new();
+        let handle = Handle(disk.clone());
+        let file = handle.open("f", Mode::WriteDirect).expect("opens");
+        let page = [5; PAGE];
+        file.write_at(&page, 0).expect("writes");
+        disk.fail(Fault { after: 0, kind: ErrorKind::Other, syncs_only: true });
+        assert!(file.sync().is_err());
+        let read = |mode| {
+            let mut into = [0; PAGE];
+            handle.open("f", mode).expect("opens").read_at(&mut into, 0).expect("reads");
+            into
+        };
+        assert_eq!((read(Mode::Read), read(Mode::ReadDirect)), (page, [0; PAGE]));
     }
 
     #[test]

@@ -27,7 +27,7 @@ use crate::crc::crc32c;
 use crate::disk::{Disk, Mode};
 
 mod backend;
-mod mark;
+pub(crate) mod mark;
 mod pieces;
 
 /// Name of the file with the rows.
@@ -198,6 +198,11 @@ impl StateStore for RedbState {
 /// Reads every page of the store and checks it against its checksum, changing nothing: returns
 /// the checkpoint number, or `Damaged`. Takes about as long as reading the file.
 pub fn verify(disk: &dyn Disk) -> Result<u64> {
+    look(disk)?.number()
+}
+
+/// The same, and gives the store, which is not to be written to: what it writes goes nowhere.
+pub(crate) fn look(disk: &dyn Disk) -> Result<RedbState> {
     let file = disk.open(FILE, Mode::Read).map_err(|error| StateError::io(FILE, error))?;
     let mark = Mark::open(disk)?;
     let overlay = Overlay::over(file).map_err(|error| StateError::io(FILE, error))?;
@@ -213,7 +218,7 @@ pub fn verify(disk: &dyn Disk) -> Result<u64> {
     state.mark.witness(number)?;
     let (from, to) = Key::everything();
     state.scan(from, to, &mut |_, _| Ok(()))?;
-    Ok(number)
+    Ok(state)
 }
 
 fn open_file(disk: &dyn Disk, name: &str) -> Result<Arc<dyn crate::disk::DiskFile>> {

@@ -34,8 +34,15 @@ impl Store {
             }
             room -= bytes;
             let mut batches = Vec::new();
-            for extent in &run {
-                self.load(extent, &mut batches)?;
+            let loaded = run.iter().try_for_each(|extent| self.load(extent, &mut batches));
+            match loaded {
+                Ok(()) => {}
+                Err(error @ BlobError::Io { .. }) => return Err(error.into()),
+                Err(error) => {
+                    // It stays where it is: readers of it are told, everybody else goes on.
+                    tracing::error!(%error, log = view.id, "cannot be merged");
+                    continue;
+                }
             }
             by_shard.entry(view.shard).or_default().push((view.id, batches));
             replaced.push((view, run));

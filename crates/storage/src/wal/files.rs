@@ -11,10 +11,12 @@ use super::{Place, WalSettings};
 use crate::aligned::AlignedBuf;
 use crate::disk::{Disk, DiskFile, Mode};
 use crate::frame::{FILE_HEADER, FileHeader, Secret};
+use crate::planted::{self, Bug};
 use crate::ticket::FrameNo;
 
 pub const DIR: &str = "wal";
 const ZEROS: usize = 1 << 20;
+const PAGE: u64 = crate::aligned::PAGE as u64;
 
 /// The name of a file that holds frames.
 pub fn name_of(file: u64) -> String {
@@ -45,6 +47,15 @@ pub struct Live {
     pub places: Vec<(FrameNo, u64, u32)>,
 }
 
+impl Live {
+    /// Where a frame of this file begins, and its generation.
+    fn find(&self, frame: FrameNo) -> Option<(u64, u32)> {
+        let found = self.places.binary_search_by_key(&frame, |place| place.0).ok()?;
+        let (_, offset, generation) = self.places[found];
+        Some((offset, generation))
+    }
+}
+
 /// Where the next frame goes.
 pub struct Target {
     pub file: Arc<dyn DiskFile>,
@@ -62,6 +73,8 @@ pub struct Files {
 struct State {
     current: Option<Current>,
     live: VecDeque<Live>,
+    /// The frame that replay would begin with.
+    needed: FrameNo,
     spares: Vec<(String, u64)>,
     next_file: u64,
     next_spare: u64,
@@ -83,8 +96,12 @@ impl Files {
         end: End,
     ) -> Result<Files> {
         disk.create_dir(DIR)?;
+        // The directory itself, and the name of the identity beside it.
+        if !planted::active(Bug::SkipRootSync) {
+            disk.sync_dir("")?;
+        }
         // What was read may so far lie in a cache alone, and from now on it counts as durable.
-        for live in &end.live {
+        for live in end.live.iter().filter(|_| !planted::active(Bug::SkipRecoverySync)) {
             disk.open(&name_of(live.file), Mode::Read)?.sync()?;
         }
         disk.sync_dir(DIR)?;
@@ -119,8 +136,10 @@ impl Files {
             let file = disk.open(&name_of(last.file), Mode::WriteDirect)?;
             current = Some(Current { room: file.len()?, file, at: last.len });
         }
+        let needed = end.live.first().map_or(0, |live| live.first);
         let state = State {
             current,
+            needed,
             live: end.live.into(),
             spares,
             next_file,
@@ -132,6 +151,7 @@ impl Files {
     /// A place for a frame of `len` bytes. Opens the next file when the current one is full; a new
     /// file's directory entry is durable when this returns.
     pub fn place(&self, number: FrameNo, len: u64) -> Result<Target> {
+        assert!(len > 0 && len.is_multiple_of(PAGE), "frame {number} of {len} bytes is no pages");
         let mut state = self.state.lock();
         let fits = state.current.as_ref().is_some_and(|current| current.at + len <= current.room);
         if !fits {
@@ -142,6 +162,8 @@ impl Files {
         let at = current.at;
         current.at += len;
         let last = live.back_mut().expect("the current file is live");
+        assert_eq!(last.len, at, "frames of a file follow one another");
+        assert!(last.places.last().is_none_or(|place| place.0 + 1 == number), "frames are dense");
         last.len = current.at;
         last.places.push((number, at, self.generation));
         Ok(Target { file: current.file.clone(), at })
@@ -170,7 +192,9 @@ impl Files {
         let header = FileHeader { first: number, generation: self.generation };
         header.encode(self.secret, &mut page);
         file.write_at(&page, 0)?;
-        self.disk.sync_dir(DIR)?;
+        if !planted::active(Bug::SkipDirSync) {
+            self.disk.sync_dir(DIR)?;
+        }
         state.live.push_back(Live {
             file: state.next_file,
             first: number,
@@ -217,6 +241,7 @@ impl Files {
     }
 
     pub fn trim(&self, below: FrameNo) -> Result<()> {
+        self.state.lock().needed = below;
         loop {
             let mut state = self.state.lock();
             let State { live, spares, next_spare, .. } = &mut *state;
@@ -239,16 +264,19 @@ impl Files {
         }
     }
 
+    /// Bytes that replay would read.
     pub fn backlog(&self) -> u64 {
-        self.state.lock().live.iter().map(|live| live.len).sum()
+        let state = self.state.lock();
+        let all: u64 = state.live.iter().map(|live| live.len).sum();
+        let begin = state.live.front().and_then(|live| live.find(state.needed));
+        all - begin.map_or(0, |(offset, _)| offset)
     }
 
     /// Where `frame` begins, if it is in a live file.
     pub fn place_of(&self, frame: FrameNo) -> Option<Place> {
         let state = self.state.lock();
         let live = state.live.iter().rev().find(|live| live.first <= frame)?;
-        let found = live.places.binary_search_by_key(&frame, |place| place.0).ok()?;
-        let (_, offset, generation) = live.places[found];
+        let (offset, generation) = live.find(frame)?;
         Some(Place { frame, file: live.file, offset, generation })
     }
 }

@@ -13,6 +13,7 @@ use crate::frame::{
     FILE_HEADER, FRAME_HEADER, FRAME_MAX, FileHeader, FrameHeader, SECTION_HEADER, Secret,
     SectionView, parse_frame,
 };
+use crate::planted::{self, Bug};
 use crate::ticket::FrameNo;
 
 /// Bytes read at once while looking for frames.
@@ -58,11 +59,11 @@ pub struct Frame {
     pub sections: Vec<SectionView>,
 }
 
-struct Opened {
-    number: u64,
+pub(crate) struct Opened {
+    pub number: u64,
     file: Arc<dyn DiskFile>,
-    len: u64,
-    header: Option<FileHeader>,
+    pub len: u64,
+    pub header: Option<FileHeader>,
 }
 
 /// Replays from `from`, or from the first frame of a directory that has no checkpoint. `known` is
@@ -76,8 +77,9 @@ pub fn replay(
 ) -> Result<End, ReplayError> {
     let files = open_all(disk, secret)?;
     let last_file = files.iter().map(|file| file.number).max().unwrap_or(0);
+    let last = last_witnessed(secret, &files, from)?;
     let mut scan = Scan::begin(&files, from)?;
-    loop {
+    while scan.expected <= last {
         let Some((header, sections)) = scan.frame(secret)? else {
             if scan.next_file(secret)? {
                 continue;
@@ -90,7 +92,7 @@ pub fn replay(
     let (synced, generation) = witnesses(secret, &files, &scan)?;
     let synced = synced.max(known);
     if scan.expected <= synced {
-        let (path, offset) = scan.here();
+        let (path, offset) = scan.here()?;
         return Err(ReplayError::Damaged { path, frame: scan.expected, offset, synced });
     }
     let torn = scan.looks_torn()?;
@@ -103,7 +105,29 @@ pub fn replay(
     })
 }
 
-fn open_all(disk: &dyn Disk, secret: Secret) -> Result<Vec<Opened>, ReplayError> {
+/// Where replay ends at the latest: nowhere, but for a planted bug.
+fn last_witnessed(
+    secret: Secret,
+    files: &[Opened],
+    from: Option<Place>,
+) -> Result<FrameNo, ReplayError> {
+    if !planted::active(Bug::CutUnwitnessed) {
+        return Ok(FrameNo::MAX);
+    }
+    let mut scan = Scan::begin(files, from)?;
+    let mut last = 0;
+    loop {
+        if let Some((header, _)) = scan.frame(secret)? {
+            last = last.max(header.synced_upto);
+            scan.accept(&header);
+        } else if !scan.next_file(secret)? {
+            return Ok(last);
+        }
+    }
+}
+
+/// The files that hold or held frames, in the order of their numbers.
+pub(crate) fn open_all(disk: &dyn Disk, secret: Secret) -> Result<Vec<Opened>, ReplayError> {
     let mut files = Vec::new();
     let listed = disk.list(DIR).map_err(|source| io(DIR, source))?;
     for entry in listed {
@@ -167,7 +191,9 @@ impl<'a> Scan<'a> {
         let Some(current) = self.current else { return Ok(None) };
         let found = frame_at(secret, &self.files[current], self.at)?;
         Ok(found.filter(|(header, _)| {
-            header.number == self.expected && header.generation >= self.generation
+            header.number == self.expected
+                && (header.generation >= self.generation
+                    || planted::active(Bug::TrustOldGeneration))
         }))
     }
 
@@ -207,11 +233,26 @@ impl<'a> Scan<'a> {
         Ok(false)
     }
 
-    fn here(&self) -> (String, u64) {
-        match self.current {
-            Some(current) => (name_of(self.files[current].number), self.at),
-            None => (DIR.to_owned(), 0),
-        }
+    /// Where the expected frame should be: here, or at the front of the next file where nothing
+    /// here looks like it.
+    fn here(&self) -> Result<(String, u64), ReplayError> {
+        let next = match self.current {
+            Some(current) if self.looks_torn()? => {
+                return Ok((name_of(self.files[current].number), self.at));
+            }
+            Some(current) => current + 1,
+            None => 0,
+        };
+        let next = self.files.get(next..).into_iter().flatten();
+        let mut next = next.filter(|file| file.header.is_none_or(|h| h.first == self.expected));
+        Ok(match (next.next(), self.current) {
+            (Some(file), _) => {
+                let at = if file.header.is_some() { FILE_HEADER as u64 } else { 0 };
+                (name_of(file.number), at)
+            }
+            (None, Some(current)) => (name_of(self.files[current].number), self.at),
+            (None, None) => (DIR.to_owned(), 0),
+        })
     }
 
     /// Whether something other than zeros or an older life lies where the next frame would.
@@ -238,7 +279,8 @@ fn read(file: &Opened, at: u64, len: usize) -> Result<Bytes, ReplayError> {
     read_exact(&*file.file, at, len).map_err(|source| io(&name_of(file.number), source))
 }
 
-fn frame_at(
+/// The whole frame that begins there, if one does.
+pub(crate) fn frame_at(
     secret: Secret,
     file: &Opened,
     at: u64,

@@ -7,10 +7,11 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use super::{Shared, WalLoss};
+use super::{Shared, WalLoss, WalWork};
 use crate::disk::DiskFile;
 use crate::frame::{Section, encode_frame};
 use crate::log::{LogView, Offset, TailBatch};
+use crate::planted::{self, Bug};
 use crate::ticket::{Class, FrameNo};
 use crate::wake::Waker;
 
@@ -41,6 +42,7 @@ pub struct State {
     last_write: Option<Instant>,
     stop: bool,
     writer_done: bool,
+    work: WalWork,
 }
 
 #[derive(Default)]
@@ -66,7 +68,12 @@ impl State {
             last_write: None,
             stop: false,
             writer_done: false,
+            work: WalWork::default(),
         }
+    }
+
+    pub fn work(&self) -> WalWork {
+        self.work
     }
 }
 
@@ -190,6 +197,7 @@ fn write_frame(
     let target = shared.files.place(number, padded as u64)?;
     target.file.write_at(&buffer[..padded], target.at)?;
     let frame = buffer.freeze();
+    assert!(synced < number, "frame {number} follows what is synced");
     let mut now = Pending { frame: number, ..Pending::default() };
     let mut later = Pending { frame: number, ..Pending::default() };
     let mut durable = false;
@@ -205,8 +213,9 @@ fn write_frame(
                 frame: number,
                 bytes: frame.slice(at..at + appended.len),
             });
+            let early = appended.class == Class::Os || planted::active(Bug::ShowEarly);
             views.push(appended.view.clone());
-            let of_class = if appended.class == Class::Os { &mut now } else { &mut later };
+            let of_class = if early { &mut now } else { &mut later };
             of_class.shows.push((appended.view, appended.next));
         }
         for (class, waker) in section.wakes.drain(..) {
@@ -219,6 +228,9 @@ fn write_frame(
     note_written(shared, number, later, Written { content, durable, padded, file: target.file });
     shared.source.recycle(sections);
     reach(shared, Class::Os, number, vec![now]);
+    if planted::active(Bug::AckEarly) {
+        end_sync(shared, number);
+    }
     if shared.files.wants_spare() {
         shared.prepare.notify_one();
     }
@@ -243,6 +255,8 @@ fn note_written(shared: &Shared, number: FrameNo, later: Pending, written: Writt
         state.unsynced.push(written.file);
     }
     state.unsynced_bytes += written.padded;
+    state.work.frames += 1;
+    state.work.bytes += written.padded as u64;
     if written.content && state.os_since.is_none() {
         state.os_since = state.last_write;
     }
@@ -285,6 +299,13 @@ pub fn sync_loop(shared: &Shared) {
 
 /// Syncs every written file in order, then moves the durable mark.
 pub fn sync(shared: &Shared) -> std::io::Result<()> {
+    let upto = begin_sync(shared)?;
+    end_sync(shared, upto);
+    Ok(())
+}
+
+/// Syncs every written file in order; returns up to which frame.
+pub fn begin_sync(shared: &Shared) -> std::io::Result<FrameNo> {
     let (files, upto) = {
         let mut state = shared.state.lock();
         (state.sync_now, state.syncing) = (false, true);
@@ -295,28 +316,31 @@ pub fn sync(shared: &Shared) -> std::io::Result<()> {
     for file in files {
         sync_file(&*file)?;
     }
+    Ok(upto)
+}
+
+/// Moves the durable mark up to a frame that is synced.
+pub fn end_sync(shared: &Shared, upto: FrameNo) {
     let pending = {
         let mut state = shared.state.lock();
         state.synced = state.synced.max(upto);
+        state.work.syncs += 1;
         let ready = state.pending.partition_point(|pending| pending.frame <= upto);
         state.pending.drain(..ready).collect()
     };
     reach(shared, Class::Durable, upto, pending);
     shared.state.lock().syncing = false;
-    Ok(())
 }
 
-#[cfg(feature = "planted-bugs")]
 fn sync_file(file: &dyn DiskFile) -> std::io::Result<()> {
-    if std::env::var_os("SABIR_BUG_SKIP_FSYNC").is_some() {
+    if planted::active(Bug::SkipFsync) {
         return Ok(());
     }
-    file.sync()
-}
-
-#[cfg(not(feature = "planted-bugs"))]
-fn sync_file(file: &dyn DiskFile) -> std::io::Result<()> {
-    file.sync()
+    let synced = file.sync();
+    if synced.is_err() && planted::active(Bug::RetrySync) {
+        return Ok(());
+    }
+    synced
 }
 
 /// Shows, then marks, then wakes; takes no shard's lock.

@@ -11,13 +11,13 @@ use super::super::{Result, StateError};
 use crate::crc::crc32c;
 use crate::disk::{Disk, DiskFile, Mode};
 
-pub(super) const FILE: &str = "state.mark";
+pub(crate) const FILE: &str = "state.mark";
 const MAGIC: [u8; 4] = *b"SbSm";
 const LEVEL: u32 = 1;
 const SLOT_STEP: u64 = 4096;
 const SLOT_BYTES: usize = 20;
 
-pub(super) struct Mark {
+pub(crate) struct Mark {
     file: Arc<dyn DiskFile>,
 }
 
@@ -35,6 +35,12 @@ impl Mark {
         // Not made if it is absent: opening for writing would.
         disk.open(FILE, Mode::Read).map_err(failed)?;
         Ok(Mark { file: disk.open(FILE, Mode::Write).map_err(failed)? })
+    }
+
+    /// The number that it witnesses, read without a store beside it; none if neither slot is whole.
+    pub(crate) fn read(disk: &dyn Disk) -> Result<Option<u64>> {
+        let mark = Mark { file: disk.open(FILE, Mode::Read).map_err(failed)? };
+        Ok(mark.slot(0)?.max(mark.slot(SLOT_STEP)?))
     }
 
     pub(super) fn write(&self, number: u64) -> Result<()> {

@@ -1,0 +1,88 @@
+//! The metrics of the core: write-ahead log, memory, disk, groups, topics.
+
+use sabir_broker::stats::{BrokerStats, PartitionStats, TopicStats};
+
+use super::Page;
+
+/// While the broker has at most this many partitions, each has lines of its own; with more, a
+/// scrape would be of tens of megabytes.
+const PARTITIONS_SHOWN_MAX: usize = 10_000;
+
+/// Name, help, and where to read it.
+type Metric<T> = (&'static str, &'static str, fn(&T) -> u64);
+
+const BROKER_METRICS: &[Metric<BrokerStats>] = &[
+    ("sabir_wal_frames_total", "Frames written to the write-ahead log.", |s| s.wal.frames),
+    ("sabir_wal_written_bytes_total", "Bytes written to the write-ahead log.", |s| s.wal.bytes),
+    ("sabir_wal_syncs_total", "Group commits of the write-ahead log.", |s| s.wal.syncs),
+    ("sabir_wal_backlog_bytes", "Bytes of it that the next start would read.", |s| s.backlog),
+    ("sabir_wal_staged_bytes", "Bytes that wait to be written to it.", |s| s.staged as u64),
+    ("sabir_wal_written_frame", "Number of the last frame written.", |s| s.written),
+    ("sabir_wal_durable_frame", "Number of the last durable frame.", |s| s.durable),
+    ("sabir_recent_bytes", "Recent records in memory.", |s| s.recent as u64),
+    ("sabir_unbundled_bytes", "Those of them only the log holds.", |s| s.unbundled as u64),
+    ("sabir_cold_cache_bytes", "Read from the disk for slow readers.", |s| s.cold as u64),
+    ("sabir_disk_total_bytes", "Size of the disk.", |s| s.disk_total),
+    ("sabir_disk_free_bytes", "Free space on the disk.", |s| s.disk_free),
+    ("sabir_disk_kept_free_bytes", "Free space that publishes must leave.", |s| s.disk_kept_free),
+    ("sabir_disk_full", "1 while publishes are refused for want of room.", |s| s.full.into()),
+];
+
+const TOPIC_METRICS: &[Metric<PartitionStats>] = &[
+    ("sabir_topic_records_total", "Records taken since the start.", |p| p.taken.records),
+    ("sabir_topic_batches_total", "Batches taken since the start.", |p| p.taken.batches),
+    ("sabir_topic_received_bytes_total", "Bytes of batches taken.", |p| p.taken.bytes),
+    ("sabir_topic_size_bytes", "Bytes of all records there are.", |p| p.bytes),
+];
+
+const PARTITION_METRICS: &[Metric<PartitionStats>] = &[
+    ("sabir_partition_start_offset", "The first offset that can be read.", |p| offset(p.start)),
+    ("sabir_partition_end_offset", "The offset after the last.", |p| offset(p.end)),
+    ("sabir_partition_size_bytes", "Bytes of all records there are.", |p| p.bytes),
+];
+
+fn offset(offset: i64) -> u64 {
+    u64::try_from(offset).unwrap_or(0)
+}
+
+pub fn write(page: &mut Page, stats: &BrokerStats) {
+    for (name, help, read) in BROKER_METRICS {
+        page.one(name, help, read(stats));
+    }
+    page.head("sabir_groups", "Consumer groups by state.");
+    let groups = &stats.groups;
+    let states = [
+        ("empty", groups.empty),
+        ("preparing", groups.preparing),
+        ("completing", groups.completing),
+        ("stable", groups.stable),
+    ];
+    for (state, count) in states {
+        page.line("sabir_groups", &[("state", state)], count);
+    }
+}
+
+pub fn write_topics(page: &mut Page, topics: &[TopicStats]) {
+    let partitions: usize = topics.iter().map(|topic| topic.partitions.len()).sum();
+    page.one("sabir_topics", "Topics.", topics.len());
+    page.one("sabir_partitions", "Partitions of all topics.", partitions);
+    for (name, help, read) in TOPIC_METRICS {
+        page.head(name, help);
+        for topic in topics {
+            let sum: u64 = topic.partitions.iter().map(read).sum();
+            page.line(name, &[("topic", &topic.topic.name)], sum);
+        }
+    }
+    if partitions > PARTITIONS_SHOWN_MAX {
+        return;
+    }
+    for (name, help, read) in PARTITION_METRICS {
+        page.head(name, help);
+        for topic in topics {
+            for (number, partition) in topic.partitions.iter().enumerate() {
+                let labels = [("topic", &*topic.topic.name), ("partition", &number.to_string())];
+                page.line(name, &labels, read(partition));
+            }
+        }
+    }
+}
