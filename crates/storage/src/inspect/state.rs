@@ -155,11 +155,12 @@ impl Look<'_> {
                     return;
                 };
                 for extent in extents {
-                    let end = into.ends.entry(extent.log).or_default();
-                    if extent.base < *end {
-                        into.wrong.push(format!("{}: stretches overlap at {end}", place()));
+                    assert!(extent.base < extent.next, "an extent that was decoded is sound");
+                    let before = into.ends.insert(extent.log, extent.next);
+                    if let Some(end) = before.filter(|end| *end != extent.base) {
+                        let base = extent.base;
+                        into.wrong.push(format!("{}: from {end} to {base} in none", place()));
                     }
-                    *end = extent.next;
                     into.rows.extents.entry(extent.blob).or_default().push(extent);
                 }
             }
