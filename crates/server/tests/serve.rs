@@ -315,3 +315,36 @@ fn the_ready_file_is_never_half_written() {
         "{message}"
     );
 }
+
+#[test]
+fn inspect_waits_for_the_server_and_names_damage() {
+    let dir = Dir::new("inspect");
+    let server = start(&dir, &FREE);
+    let run = |args: &[&str]| sabir(&dir, args).output().unwrap();
+    let message = failure(&run(&["inspect", "sabir-data"]));
+    assert!(message.contains("a broker is running") && message.contains("--force"), "{message}");
+    let forced = run(&["inspect", "--force", "sabir-data"]);
+    assert!(forced.status.success(), "{forced:?}");
+    server.signal("TERM");
+    assert_eq!(server.end().0, Some(0));
+
+    let intact = run(&["inspect", "sabir-data"]);
+    let text = String::from_utf8(intact.stdout).unwrap();
+    assert!(text.starts_with("FILE ") && text.ends_with("\n3 files, all intact\n"), "{text}");
+    let json = run(&["inspect", "--json", "sabir-data", "sabir-data/wal"]);
+    let json: serde_json::Value = serde_json::from_slice(&json.stdout).unwrap();
+    assert_eq!(json["files"][0]["path"], "wal/0000000000000001.wal");
+    let frames = json["files"][0]["parts"].as_array().unwrap();
+    assert_eq!((&frames[0]["frame"], &frames[0]["generation"]), (&1.into(), &1.into()));
+
+    let path = dir.path("sabir-data/IDENT");
+    let mut ident = std::fs::read(&path).unwrap();
+    ident[33] ^= 4;
+    std::fs::write(&path, ident).unwrap();
+    let damaged = run(&["inspect", "sabir-data"]);
+    let text = String::from_utf8(damaged.stdout.clone()).unwrap();
+    assert!(text.contains("\nDAMAGED: IDENT, bytes 0..48: "), "{text}");
+    assert_eq!(failure(&damaged), "sabir: sabir-data is damaged: IDENT\n");
+    let foreign = failure(&run(&["inspect", "."]));
+    assert!(foreign.contains("no data directory"), "{foreign}");
+}

@@ -202,6 +202,7 @@ impl Reader {
             let oldest = others.min_by_key(|(_, block)| (block.fresh, block.used));
             let Some(oldest) = oldest.map(|(key, _)| *key) else { break };
             let gone = inner.blocks.remove(&oldest).expect("just found");
+            assert!(inner.bytes >= gone.bytes.len(), "the sum of what is kept");
             inner.bytes -= gone.bytes.len();
         }
     }

@@ -241,6 +241,7 @@ impl Store {
             let ids: Vec<BlobId> = puts.iter().map(|put| put.id).collect();
             let _kept_till_the_next_start = self.blobs.delete(&ids);
         })?;
+        assert_eq!(outcomes.len(), puts.len(), "one outcome for each blob");
         for (put, outcome) in puts.iter().zip(outcomes) {
             if outcome == PutOutcome::Conflict {
                 let why = format!("{} holds something else than what is written there", put.id);

@@ -47,8 +47,8 @@ impl Launch {
         }
     }
 
-    /// The same with checkpoints and files so small that a crash is likely to hit the making of one;
-    /// for brokers of ours.
+    /// The same, with checkpoints so frequent and files so small that a crash is likely to hit the
+    /// making of one; for brokers of ours.
     pub fn with_small_files(&self) -> Launch {
         let mut launch = self.clone();
         if let Launch::Sabir { arguments, .. } = &mut launch {

@@ -145,7 +145,7 @@ pub const KEYS: &[Key] = &[
     ),
     key(
         "storage.bundle_bytes",
-        Kind::Bytes { min: 4 << 10, max: 128 << 20 },
+        Kind::Bytes { min: 4 << 10, max: 64 << 20 },
         "33554432",
         &["How much is kept in the write-ahead log alone before it is written into files."],
     ),

@@ -9,7 +9,8 @@ use crate::blob::BlobId;
 use crate::checkpoint::CheckpointRow;
 use crate::extent::Extent;
 use crate::log::LogId;
-use crate::state::redb::{self, RedbState, mark};
+use crate::state::redb::mark::{self, Slot};
+use crate::state::redb::{self, RedbState};
 use crate::state::{Key, Kind, StateError, StateStore};
 use crate::store::decode_extents;
 use crate::ticket::FrameNo;
@@ -72,20 +73,31 @@ impl Look<'_> {
     }
 
     fn mark(&mut self, len: u64) -> Option<u64> {
-        let read = mark::Mark::read(&*self.disk);
-        let facts = match &read {
-            Ok(Some(number)) => vec![("checkpoint", Fact::Number(*number))],
-            _ => Vec::new(),
-        };
-        self.report.file(mark::FILE, len, "state mark", facts);
-        match read {
-            Ok(Some(number)) => return Some(number),
-            Ok(None) => {
-                self.report.damage(mark::FILE, 0..len, "neither of its slots is whole", REFUSED);
+        const ONE_LEFT: &str = "nothing is lost: the other slot is whole; a power cut while it was \
+                                written may also leave it so";
+        let slots = match mark::Mark::read(&*self.disk) {
+            Ok(slots) => slots,
+            Err(error) => {
+                self.report.file(mark::FILE, len, "state mark", Vec::new());
+                self.report.damage(mark::FILE, 0..len, told(error).1, REFUSED);
+                return None;
             }
-            Err(error) => self.report.damage(mark::FILE, 0..len, error, REFUSED),
+        };
+        let whole = slots.iter().filter_map(|(_, slot)| match slot {
+            Slot::Whole(number) => Some(*number),
+            Slot::Unused | Slot::Broken => None,
+        });
+        let number = whole.max();
+        let facts = number.map(|number| ("checkpoint", Fact::Number(number)));
+        self.report.file(mark::FILE, len, "state mark", facts.into_iter().collect());
+        if number.is_none() {
+            self.report.damage(mark::FILE, 0..len, "neither of its slots is whole", REFUSED);
+            return None;
         }
-        None
+        for (range, _) in slots.into_iter().filter(|(_, slot)| *slot == Slot::Broken) {
+            self.report.damage(mark::FILE, range, "one of its slots is not whole", ONE_LEFT);
+        }
+        number
     }
 
     fn rows(&mut self, state: &RedbState, len: u64) -> Rows {
@@ -143,11 +155,12 @@ impl Look<'_> {
                     return;
                 };
                 for extent in extents {
-                    let end = into.ends.entry(extent.log).or_default();
-                    if extent.base < *end {
-                        into.wrong.push(format!("{}: stretches overlap at {end}", place()));
+                    assert!(extent.base < extent.next, "an extent that was decoded is sound");
+                    let before = into.ends.insert(extent.log, extent.next);
+                    if let Some(end) = before.filter(|end| *end != extent.base) {
+                        let base = extent.base;
+                        into.wrong.push(format!("{}: from {end} to {base} in none", place()));
                     }
-                    *end = extent.next;
                     into.rows.extents.entry(extent.blob).or_default().push(extent);
                 }
             }

@@ -5,6 +5,7 @@
 //! two slots, at 0 and 4096, taken in turn:   "SbSm" | level u32 | number u64 | crc32c u32
 //! ```
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use super::super::{Result, StateError};
@@ -16,6 +17,14 @@ const MAGIC: [u8; 4] = *b"SbSm";
 const LEVEL: u32 = 1;
 const SLOT_STEP: u64 = 4096;
 const SLOT_BYTES: usize = 20;
+
+/// What one slot says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Slot {
+    Unused,
+    Whole(u64),
+    Broken,
+}
 
 pub(crate) struct Mark {
     file: Arc<dyn DiskFile>,
@@ -37,10 +46,17 @@ impl Mark {
         Ok(Mark { file: disk.open(FILE, Mode::Write).map_err(failed)? })
     }
 
-    /// The number that it witnesses, read without a store beside it; none if neither slot is whole.
-    pub(crate) fn read(disk: &dyn Disk) -> Result<Option<u64>> {
+    /// Both slots with their places, read without a store beside them.
+    pub(crate) fn read(disk: &dyn Disk) -> Result<[(Range<u64>, Slot); 2]> {
         let mark = Mark { file: disk.open(FILE, Mode::Read).map_err(failed)? };
-        Ok(mark.slot(0)?.max(mark.slot(SLOT_STEP)?))
+        let look = |at: u64| {
+            let mut slot = [0; SLOT_BYTES];
+            mark.file.read_at(&mut slot, at).map_err(failed)?;
+            let unused = slot.iter().all(|byte| *byte == 0);
+            let broken = if unused { Slot::Unused } else { Slot::Broken };
+            Ok((at..at + SLOT_BYTES as u64, mark.slot(at)?.map_or(broken, Slot::Whole)))
+        };
+        Ok([look(0)?, look(SLOT_STEP)?])
     }
 
     pub(super) fn write(&self, number: u64) -> Result<()> {
