@@ -37,6 +37,9 @@ pub(crate) struct Recovery<'a> {
     pub groups: Restore<'a>,
 }
 
+/// What is stored of a log: its row, the ordinal of its first extent, and its extents.
+pub(crate) type Known<'a> = dyn FnMut(LogId, u16) -> (Option<LogRow>, (u64, Vec<Extent>)) + 'a;
+
 /// What the rows say of the logs of one shard.
 #[derive(Default)]
 struct Logs {
@@ -248,12 +251,7 @@ impl Recovery<'_> {
         Ok(Some(view))
     }
 
-    fn enter(
-        &self,
-        row: &Row,
-        born: FrameNo,
-        known: &mut dyn FnMut(LogId, u16) -> (Option<LogRow>, (u64, Vec<Extent>)),
-    ) {
+    fn enter(&self, row: &Row, born: FrameNo, known: &mut Known<'_>) {
         enter(self.core, self.catalog, &self.defaults, row, born, known);
     }
 }
@@ -274,7 +272,7 @@ pub(crate) fn enter(
     defaults: &Effective,
     row: &Row,
     born: FrameNo,
-    known: &mut dyn FnMut(LogId, u16) -> (Option<LogRow>, (u64, Vec<Extent>)),
+    known: &mut Known<'_>,
 ) -> Arc<Topic> {
     let before = catalog.topic_by_uuid(&row.uuid);
     let effective = defaults.with(&row.policy);

@@ -3,6 +3,7 @@
 //! another one is told that its session is unknown, and begins a new one.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::sync::Arc;
 
 use sabir_broker::random::Random;
@@ -115,8 +116,8 @@ impl Sessions {
         }
         loop {
             let id = (random.next() as i32 & i32::MAX).max(1);
-            if !self.known.contains_key(&id) {
-                self.known.insert(id, Session { epoch: 1, parts });
+            if let Entry::Vacant(place) = self.known.entry(id) {
+                place.insert(Session { epoch: 1, parts });
                 return id;
             }
         }

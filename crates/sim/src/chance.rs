@@ -11,6 +11,7 @@ impl Chance {
         Chance(Seeded(seed))
     }
 
+    #[expect(clippy::should_implement_trait, reason = "chance never ends, so it is no iterator")]
     pub fn next(&mut self) -> u64 {
         self.0.next()
     }

@@ -47,6 +47,9 @@ struct Job {
     wakers: Vec<Waker>,
 }
 
+/// Something that reads blobs.
+type Task = Box<dyn FnOnce(&Store) + Send>;
+
 #[derive(Default)]
 struct Inner {
     blocks: BTreeMap<(LogId, Offset), Block>,
@@ -54,7 +57,7 @@ struct Inner {
     clock: u64,
     queue: VecDeque<(LogId, Offset)>,
     /// Other work that reads blobs.
-    tasks: VecDeque<Box<dyn FnOnce(&Store) + Send>>,
+    tasks: VecDeque<Task>,
     /// Queued or being read.
     jobs: BTreeMap<(LogId, Offset), Job>,
     failed: BTreeMap<(LogId, Offset), Arc<BlobError>>,

@@ -63,6 +63,9 @@ impl StoreError {
     }
 }
 
+/// Called with each row; an error says what is wrong with it.
+pub type VisitRow<'a> = dyn FnMut(Key, &[u8]) -> Result<(), String> + 'a;
+
 /// Blobs and rows of one data directory.
 pub struct Store {
     disk: Arc<dyn Disk>,
@@ -119,12 +122,7 @@ impl Store {
     }
 
     /// Visits all rows of a kind in a shard.
-    pub fn rows(
-        &self,
-        shard: u16,
-        kind: Kind,
-        visit: &mut dyn FnMut(Key, &[u8]) -> Result<(), String>,
-    ) -> Result<(), StoreError> {
+    pub fn rows(&self, shard: u16, kind: Kind, visit: &mut VisitRow<'_>) -> Result<(), StoreError> {
         let state = self.state.lock();
         let Some(state) = &*state else { return Ok(()) };
         let (from, to) = Key::all(shard, kind);

@@ -36,7 +36,7 @@ fn refusal(headers: &HeaderMap, in_uri: Option<&Authority>) -> Option<&'static s
     foreign.then_some("requests of web pages of other origins are refused")
 }
 
-/// True for localhost, 127.0.0.0/8 and [::1], with or without a port.
+/// True for localhost, 127.0.0.0/8 and `[::1]`, with or without a port.
 fn is_loopback(host: &str) -> bool {
     let Ok(authority) = host.parse::<Authority>() else { return false };
     if host.contains('@') {

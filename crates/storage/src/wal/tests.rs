@@ -7,6 +7,9 @@ use crate::wal::replay::{End, ReplayError, replay};
 
 const SECRET: Secret = Secret(0x5eed);
 
+/// The content of each section, with the number of its frame.
+type Found = Vec<(FrameNo, Vec<u8>)>;
+
 /// A broker of one shard that stages numbered payloads.
 #[derive(Default)]
 struct Source {
@@ -62,16 +65,14 @@ fn parts(disk: &Arc<SimDisk>) -> WalParts {
 }
 
 /// Replays and opens: what was found, and the WAL.
-fn open(
-    disk: &Arc<SimDisk>,
-) -> Result<(Vec<(FrameNo, Vec<u8>)>, FileWal, Arc<Source>), ReplayError> {
+fn open(disk: &Arc<SimDisk>) -> Result<(Found, FileWal, Arc<Source>), ReplayError> {
     let (found, end) = read(disk)?;
     let source = Arc::new(Source::default());
     let wal = FileWal::without_threads(parts(disk), settings(), end, source.clone());
     Ok((found, wal.expect("opens"), source))
 }
 
-fn read(disk: &Arc<SimDisk>) -> Result<(Vec<(FrameNo, Vec<u8>)>, End), ReplayError> {
+fn read(disk: &Arc<SimDisk>) -> Result<(Found, End), ReplayError> {
     let mut found = Vec::new();
     let end = replay(&Handle(disk.clone()), SECRET, None, 0, &mut |frame| {
         for section in frame.sections {
@@ -167,7 +168,7 @@ fn real_threads_make_every_waiter_hear_of_its_ticket() {
     let source = Arc::new(Source::default());
     let wal = FileWal::open(parts(&disk), settings(), end, source.clone()).expect("opens");
     for round in 0..200u64 {
-        let (tell, heard) = std::sync::mpsc::channel();
+        let (tell, heard) = std::sync::mpsc::sync_channel(4);
         let waker = Waker::new(move || {
             let _gone = tell.send(());
         });
