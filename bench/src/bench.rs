@@ -14,6 +14,9 @@ use crate::counters::{self, Counts, printed_by};
 use crate::load::report::Report;
 use crate::machine;
 
+/// Width of the text of the results, in columns.
+const COLUMNS: usize = 100;
+
 /// Options of all sets of cases.
 #[derive(Args, Clone)]
 pub struct Options {
@@ -121,7 +124,11 @@ impl Bench {
     ) -> Result<(Report, Option<Counts>)> {
         note(&format!("load kafka {line}, counted"));
         let arguments = arguments(broker, line);
-        let (text, counts) = counters::during(broker.pid(), &self.program, &arguments, dir)?;
+        let before = broker.allocated()?;
+        let (text, mut counts) = counters::during(broker.pid(), &self.program, &arguments, dir)?;
+        if let (Some(counts), Some(before)) = (&mut counts, before) {
+            counts.allocated = broker.allocated()?.map(|after| after.since(before));
+        }
         Ok((serde_json::from_str(&text).context("what the load prints")?, counts))
     }
 
@@ -145,6 +152,7 @@ impl Bench {
             text.push_str("\n**A quick run: it shows that all works, not what it costs.**\n");
         }
         text.push_str(body);
+        let text = wrapped(&text);
         print!("{text}");
         fs::create_dir_all(&self.results)?;
         let quick = self.either("-quick", "");
@@ -162,6 +170,30 @@ impl Drop for Bench {
     }
 }
 
+/// Breaks what is no table into lines that a reader of the file takes in.
+fn wrapped(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for line in text.lines() {
+        let indent = if line.starts_with("- ") { "  " } else { "" };
+        let mut width = 0;
+        for (at, word) in line.split(' ').enumerate() {
+            let len = word.chars().count();
+            if at > 0 && !line.starts_with('|') && width + 1 + len > COLUMNS {
+                out.push('\n');
+                out.push_str(indent);
+                width = indent.len();
+            } else if at > 0 {
+                out.push(' ');
+                width += 1;
+            }
+            out.push_str(word);
+            width += len;
+        }
+        out.push('\n');
+    }
+    out
+}
+
 /// Says on the terminal what is going on.
 pub fn note(text: &str) {
     eprintln!("· {text}");
@@ -171,4 +203,19 @@ fn arguments(broker: &Broker, line: &str) -> Vec<String> {
     let pid = broker.pid().to_string();
     let fixed = ["load", "kafka", "--json", "--keep", "--server", &broker.address, "--pid", &pid];
     fixed.into_iter().chain(line.split_ascii_whitespace()).map(str::to_owned).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_is_broken_and_tables_are_not() {
+        let word = "x".repeat(49);
+        let check = |text: &str, want: &str| assert_eq!(wrapped(text), want);
+        check("a\n\n  b\n", "a\n\n  b\n");
+        check(&format!("{word} {word} y"), &format!("{word} {word}\ny\n"));
+        check(&format!("- {word} {word} y"), &format!("- {word}\n  {word} y\n"));
+        check(&format!("| {word} | {word} |"), &format!("| {word} | {word} |\n"));
+    }
 }

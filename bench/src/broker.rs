@@ -11,6 +11,7 @@ use anyhow::{Context, Result, bail};
 use rustix::process::{Pid, Signal, kill_process};
 use serde::Deserialize;
 
+use crate::allocations::{self, Allocated};
 use crate::load::kafka::probe;
 use crate::machine::said_by;
 use crate::process::{Memory, memory};
@@ -66,15 +67,16 @@ impl Product {
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         let began = Instant::now();
         let child = command.spawn().with_context(|| format!("starting {}", self.name()))?;
-        let mut broker = Broker { child, address: String::new(), ready: Duration::ZERO };
+        let (address, admin) = (String::new(), None);
+        let mut broker = Broker { child, address, admin, ready: Duration::ZERO };
         loop {
-            let address = match port {
-                None => ready_address(&ready_file),
-                Some(port) => Some(format!("127.0.0.1:{port}")).filter(|at| probe(at).is_ok()),
+            let found = match port {
+                None => ready_at(&ready_file),
+                Some(port) => probed(format!("127.0.0.1:{port}")),
             };
-            if let Some(address) = address {
+            if let Some(Listeners { kafka, http }) = found {
                 broker.ready = began.elapsed();
-                broker.address = address;
+                (broker.address, broker.admin) = (kafka, http);
                 return Ok(broker);
             }
             let ended = broker.child.try_wait()?;
@@ -92,7 +94,8 @@ impl Product {
             Self::Sabir { binary } => {
                 let mut command = Command::new(binary);
                 command.arg("serve").arg("--data").arg(dir.join("data"));
-                command.args(["--listen", "kafka=127.0.0.1:0"]).arg("--ready-file").arg(ready_file);
+                command.args(["--listen", "kafka=127.0.0.1:0", "--listen", "http=127.0.0.1:0"]);
+                command.arg("--ready-file").arg(ready_file);
                 Ok((command, None))
             }
             Self::Kafka { script, settings, .. } => {
@@ -117,15 +120,21 @@ struct Ready {
     listeners: Listeners,
 }
 
-#[derive(Deserialize)]
+#[derive(Debug, PartialEq, Deserialize)]
 struct Listeners {
     kafka: String,
+    http: Option<String>,
+}
+
+/// The one listener of a broker that writes no ready file, once it answers.
+fn probed(address: String) -> Option<Listeners> {
+    probe(&address).is_ok().then_some(Listeners { kafka: address, http: None })
 }
 
 /// None while the file is missing or written only in part.
-fn ready_address(path: &Path) -> Option<String> {
+fn ready_at(path: &Path) -> Option<Listeners> {
     let ready: Ready = serde_json::from_slice(&fs::read(path).ok()?).ok()?;
-    Some(ready.listeners.kafka)
+    Some(ready.listeners)
 }
 
 /// A port that is free, as is the next one.
@@ -144,6 +153,8 @@ fn free_ports() -> Result<u16> {
 pub struct Broker {
     child: Child,
     pub address: String,
+    /// Where it shows its metrics.
+    admin: Option<String>,
     /// From the start of the process until it was ready.
     pub ready: Duration,
 }
@@ -155,6 +166,14 @@ impl Broker {
 
     pub fn memory(&self) -> Result<Memory> {
         memory(self.pid())
+    }
+
+    /// What it has allocated so far; None unless it was built to count that.
+    ///
+    /// # Errors
+    /// Its metrics cannot be read.
+    pub fn allocated(&self) -> Result<Option<Allocated>> {
+        self.admin.as_deref().map_or(Ok(None), allocations::read)
     }
 
     /// Asks it to end and waits.
@@ -198,14 +217,14 @@ mod tests {
         let path = std::env::temp_dir().join(format!("ready-{}", std::process::id()));
         let check = |text: &str, address: Option<&str>| {
             fs::write(&path, text).expect("a temporary file");
-            assert_eq!(ready_address(&path).as_deref(), address, "{text}");
+            assert_eq!(ready_at(&path).map(|at| at.kafka).as_deref(), address, "{text}");
         };
         check("", None);
         check(r#"{"listeners":{"kaf"#, None);
         check(r#"{"listeners":{"http":"127.0.0.1:1"}}"#, None);
         check(r#"{"listeners":{"kafka":"127.0.0.1:9","http":"x"}}"#, Some("127.0.0.1:9"));
         fs::remove_file(&path).expect("written above");
-        assert_eq!(ready_address(&path), None);
+        assert_eq!(ready_at(&path), None);
     }
 
     #[test]

@@ -11,6 +11,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use rustix::process::{Pid, Signal, kill_process};
 
+use crate::allocations::Allocated;
+
 const EVENTS: [&str; 8] = [
     "raw_syscalls:sys_enter",
     "syscalls:sys_enter_fdatasync",
@@ -33,6 +35,8 @@ pub struct Counts {
     pub file_writes: u64,
     pub page_faults: Option<u64>,
     pub context_switches: Option<u64>,
+    /// Counted by the server itself, where it is built to.
+    pub allocated: Option<Allocated>,
 }
 
 /// Counts what the process `pid` does while `program` runs with `arguments`; returns what the
@@ -93,6 +97,7 @@ fn perf_counts(text: &str) -> Counts {
         file_writes: sum(&EVENTS[3..6]),
         page_faults: count(EVENTS[6]),
         context_switches: count(EVENTS[7]),
+        allocated: None,
     }
 }
 
@@ -143,6 +148,7 @@ fn strace_counts(text: &str) -> Counts {
         file_writes: calls("pwrite64") + calls("pwritev") + calls("pwritev2"),
         page_faults: None,
         context_switches: None,
+        allocated: None,
     }
 }
 
@@ -165,6 +171,7 @@ mod tests {
             file_writes: 5,
             page_faults: Some(77),
             context_switches: None,
+            allocated: None,
         };
         assert_eq!(perf_counts(text), counts);
     }

@@ -1,6 +1,7 @@
 //! `sabir-bench`: a load generator, the disk's yardstick, and the cases that put Sabir, alone or
 //! beside its peers, through both. `cargo xtask bench` builds and runs it.
 
+mod allocations;
 mod bench;
 mod broker;
 mod counters;
@@ -9,6 +10,7 @@ mod kafka;
 mod latency;
 mod load;
 mod machine;
+mod micro;
 mod process;
 mod start;
 mod storage;
@@ -17,6 +19,10 @@ mod table;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+
+/// That of the server, so that what `micro` runs of it costs the same here.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 #[derive(Parser)]
 #[command(name = "sabir-bench", about = "Measures message brokers", version)]
@@ -36,6 +42,8 @@ enum Command {
     Storage(bench::Options),
     /// The cases of the Kafka protocol, on Sabir alone or beside Apache Kafka.
     Kafka(kafka::Options),
+    /// Shards behind locks against shards behind mailboxes, inside of this process.
+    Micro(micro::Options),
 }
 
 fn main() -> ExitCode {
@@ -44,6 +52,7 @@ fn main() -> ExitCode {
         Command::Disk(options) => disk::main(&options),
         Command::Storage(options) => storage::main(options),
         Command::Kafka(options) => kafka::main(options),
+        Command::Micro(options) => micro::main(options),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

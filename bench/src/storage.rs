@@ -38,6 +38,8 @@ struct Ingest {
     peak_mib: f64,
     /// What the kernel counted, and over how many MiB.
     counts: Option<(f64, Counts)>,
+    /// Messages that the kernel counted over.
+    messages: u64,
 }
 
 fn ingest(bench: &Bench) -> Result<String> {
@@ -71,7 +73,8 @@ fn ingest_run(bench: &Bench, producers: usize, seconds: f64) -> Result<Ingest> {
         let count = report.messages_per_request * bench.either(500, 2000);
         let (counted, counts) = bench.counted(broker, dir, &format!("{line} --count {count}"))?;
         let mib = counted.published as f64 * counted.size as f64 / f64::from(1 << 20);
-        Ok(Ingest { report, peak_mib, counts: counts.map(|counts| (mib, counts)) })
+        let counts = counts.map(|counts| (mib, counts));
+        Ok(Ingest { report, peak_mib, counts, messages: counted.published })
     })
 }
 
@@ -125,15 +128,17 @@ fn ingest_table(yardstick: f64, runs: &[(usize, Ingest)]) -> String {
         "syscalls/MiB",
         "fdatasync/MiB",
         "writes/MiB",
+        "allocations/msg",
         "ack p50 ms",
         "p99 ms",
         "peak RSS MiB",
     ]);
     for (producers, run) in runs {
-        let Ingest { report, peak_mib, counts } = run;
+        let Ingest { report, peak_mib, counts, messages } = run;
         let per_mib = |count: fn(&Counts) -> u64| {
             maybe(counts.as_ref().map(|(mib, counts)| count(counts) as f64 / mib))
         };
+        let allocated = counts.as_ref().and_then(|(_, counts)| counts.allocated);
         let ack = report.ack_us.as_ref();
         table.row([
             format!("{producers} producers"),
@@ -145,6 +150,7 @@ fn ingest_table(yardstick: f64, runs: &[(usize, Ingest)]) -> String {
             per_mib(|counts| counts.syscalls),
             per_mib(|counts| counts.syncs),
             per_mib(|counts| counts.file_writes),
+            maybe(allocated.map(|allocated| allocated.blocks as f64 / *messages as f64)),
             maybe(ack.map(|ack| ack.p50 / 1e3)),
             maybe(ack.map(|ack| ack.p99 / 1e3)),
             figure(*peak_mib),

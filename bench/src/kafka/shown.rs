@@ -119,6 +119,8 @@ fn count_table(shown: &[Shown]) -> String {
         "writes to files",
         "page faults",
         "switches",
+        "allocations",
+        "allocated KiB",
         "counted by",
     ]);
     for shown in shown {
@@ -130,6 +132,8 @@ fn count_table(shown: &[Shown]) -> String {
             shown.counts(|counts| Some(counts.file_writes), 1e3),
             shown.counts(|counts| counts.page_faults, 1e3),
             shown.counts(|counts| counts.context_switches, 1e3),
+            shown.counts(|counts| Some(counts.allocated?.blocks), 1e3),
+            shown.counts(|counts| Some(counts.allocated?.bytes), 1e3 / 1024.0),
             tool.to_owned(),
         ]);
     }

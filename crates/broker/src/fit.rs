@@ -21,8 +21,8 @@ impl Settings {
         wal.file_bytes = wal.file_bytes.min(file);
         wal.first_file_bytes = wal.first_file_bytes.min(wal.file_bytes);
         wal.backlog_max = wal.backlog_max.min((total / 4).max(4 * wal.file_bytes));
-        wal.fresh_max = at_most(wal.fresh_max, (total / 8).max(4 * MIB));
-        keeper.bundle_bytes = at_most(keeper.bundle_bytes, (total / 32).max(MIB));
+        wal.fresh_max = at_most(wal.fresh_max, (total / 16).max(4 * MIB));
+        keeper.bundle_bytes = at_most(keeper.bundle_bytes, (total / 64).max(MIB));
         let checkpoint = (total / 8).max(2 * wal.file_bytes);
         keeper.checkpoint_bytes = keeper.checkpoint_bytes.min(checkpoint);
         let reserve = FREE_MIN.min(total / 20).max(FREE_WAL_FILES * wal.file_bytes);
@@ -49,9 +49,9 @@ mod tests {
         };
         check(1 << 20, [128, 256, 256, 32]);
         check(4096, [128, 256, 256, 32]);
-        check(1024, [32, 64, 128, 32]);
-        check(400, [12, 24, 50, 12]);
-        check(96, [4, 8, 12, 3]);
+        check(1024, [32, 64, 128, 16]);
+        check(400, [12, 24, 50, 6]);
+        check(96, [4, 8, 12, 1]);
         check(1, [4, 8, 8, 1]);
     }
 

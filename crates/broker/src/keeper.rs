@@ -182,10 +182,16 @@ impl Keeper {
             }
             state.looked = now.mono;
         }
+        self.measure_space().map(drop)
+    }
+
+    /// Looks at once, and returns how many bytes there are beyond what has to be free.
+    fn measure_space(&self) -> Result<u64, StoreError> {
         // What no blob has yet is written once more.
         let owed = self.store.recent.bytes().1 as u64;
         let needed = self.settings.free_min.unwrap_or(0).saturating_add(owed);
-        let full = self.store.free()? < needed;
+        let free = self.store.free()?;
+        let full = free < needed;
         if full != self.core.is_full() {
             self.core.set_full(full);
             if full {
@@ -194,13 +200,15 @@ impl Keeper {
                 tracing::info!("there is room on the disk again: publishes are accepted");
             }
         }
-        Ok(())
+        Ok(free.saturating_sub(needed))
     }
 
     fn bundle_if_due(&self) -> Result<(), StoreError> {
         let recent = &self.store.recent;
         let durable = self.wal.marks().get(Class::Durable);
         while recent.bytes().1 >= self.settings.bundle_bytes {
+            // While this goes on nobody else looks, and more comes in.
+            self.measure_space()?;
             let upto = recent.cut_for(self.settings.bundle_bytes, durable);
             if self.store.bundle(upto)? == 0 && recent.to_bundle(durable).is_empty() {
                 break;
@@ -264,10 +272,8 @@ impl Keeper {
     /// Merges small stretches where there is room for it. Merging can wait; what was imaged before
     /// it cannot be imaged again and must not be lost to want of room.
     fn merge(&self) -> Result<Vec<BlobId>, StoreError> {
-        if self.core.is_full() {
-            return Ok(Vec::new());
-        }
-        match self.store.merge() {
+        let spare = self.measure_space()?;
+        match self.store.merge(spare) {
             Err(error) if error.is_full() => {
                 tracing::warn!(%error, "no room to merge small stretches");
                 self.core.set_full(true);

@@ -14,6 +14,7 @@ use sabir_net::connection::{Close, Connection, Peer, Step};
 
 use crate::api::ApiKey;
 use crate::codec::{Message, RequestHeader, frame_response_into};
+use crate::error_code::ErrorCode;
 use crate::request::{self, Outcome, Waiting};
 use crate::session::Sessions;
 use crate::settings::Settings;
@@ -51,6 +52,14 @@ pub struct Context<'a> {
 }
 
 impl Context<'_> {
+    /// What an answer with these error codes rests on: that a topic is not there may be news of a
+    /// deletion that is not kept yet.
+    pub fn ticket_of(&self, codes: impl IntoIterator<Item = i16>) -> Ticket {
+        let unknown = [ErrorCode::UnknownTopicOrPartition, ErrorCode::UnknownTopicId];
+        let tells = codes.into_iter().any(|code| unknown.iter().any(|u| u.number() == code));
+        if tells { self.caller.catalog_ticket() } else { Ticket::DONE }
+    }
+
     /// Encodes a response that may leave once `ticket` is reached.
     pub fn reply<'m, M: Message<'m>>(
         &mut self,

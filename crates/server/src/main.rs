@@ -1,6 +1,8 @@
 //! The binary `sabir`: the broker and the commands that talk to one.
 
 mod admin;
+#[cfg(feature = "count-allocations")]
+mod allocations;
 mod cli;
 mod config;
 mod exposure;
@@ -19,8 +21,13 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
+#[cfg(not(feature = "count-allocations"))]
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+#[cfg(feature = "count-allocations")]
+#[global_allocator]
+static ALLOCATOR: allocations::Counting = allocations::Counting;
 
 fn main() -> ExitCode {
     match cli::run(cli::Cli::parse()) {

@@ -58,6 +58,8 @@ pub fn page(
     page.line("sabir_build_info", &[("version", env!("CARGO_PKG_VERSION"))], 1);
     broker::write(&mut page, broker);
     broker::write_topics(&mut page, topics);
+    #[cfg(feature = "count-allocations")]
+    crate::allocations::write(&mut page.0);
     page.0
 }
 

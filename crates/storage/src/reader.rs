@@ -197,9 +197,12 @@ impl Reader {
             inner.bytes -= before.bytes.len();
         }
         while inner.bytes > self.bytes_max {
-            let oldest = inner.blocks.iter().min_by_key(|(_, block)| (block.fresh, block.used));
+            // This one stays, however large: whoever waits for it would ask for it again for ever.
+            let others = inner.blocks.iter().filter(|(other, _)| **other != key);
+            let oldest = others.min_by_key(|(_, block)| (block.fresh, block.used));
             let Some(oldest) = oldest.map(|(key, _)| *key) else { break };
             let gone = inner.blocks.remove(&oldest).expect("just found");
+            assert!(inner.bytes >= gone.bytes.len(), "the sum of what is kept");
             inner.bytes -= gone.bytes.len();
         }
     }

@@ -205,6 +205,7 @@ impl FileWal {
         source: Arc<dyn FrameSource>,
     ) -> std::io::Result<FileWal> {
         let WalParts { disk, secret, pool, recent } = parts;
+        assert!(end.next > 0, "frames are numbered from 1");
         let generation = end.generation + 1;
         let next = end.next;
         let files = Files::open(disk, secret, settings, generation, end)?;

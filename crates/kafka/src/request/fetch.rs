@@ -191,7 +191,8 @@ impl Fetch {
         }
         let response =
             FetchResponse { session_id: self.session, responses, ..FetchResponse::default() };
-        let reply = context.reply(&self.head, &response, Ticket::DONE)?;
+        let ticket = context.ticket_of(seen.iter().map(|seen| seen.told.error));
+        let reply = context.reply(&self.head, &response, ticket)?;
         Ok(Outcome::Reply(reply))
     }
 

@@ -9,7 +9,6 @@ use sabir_broker::caller::Caller;
 use sabir_broker::clock::Instant;
 use sabir_broker::log::times::Moment;
 use sabir_broker::policy::{Action, Resource};
-use sabir_broker::ticket::Ticket;
 use sabir_broker::times::TimeSearch;
 use sabir_broker::topic::Partition;
 use sabir_broker::wake::Waker;
@@ -114,12 +113,14 @@ impl Waiting for Listing {
             self.search = None;
             topic.answers.push(answer);
         }
+        let answers = self.topics.iter().flat_map(|topic| &topic.answers);
+        let ticket = context.ticket_of(answers.map(|answer| answer.error_code));
         let topics = self.topics.iter_mut().map(|topic| ListOffsetsTopicResponse {
             name: &topic.name,
             partitions: std::mem::take(&mut topic.answers),
         });
         let response = ListOffsetsResponse { topics: topics.collect(), throttle_time_ms: 0 };
-        Ok(Some(Outcome::Reply(context.reply(&self.head, &response, Ticket::DONE)?)))
+        Ok(Some(Outcome::Reply(context.reply(&self.head, &response, ticket)?)))
     }
 
     fn deadline(&self) -> Option<Instant> {

@@ -3,7 +3,6 @@
 
 use bytes::Bytes;
 use sabir_broker::policy::{Action, Resource};
-use sabir_broker::ticket::Ticket;
 use sabir_net::connection::Close;
 
 use super::fetch::check_epoch;
@@ -32,9 +31,12 @@ pub fn handle(context: &mut Context<'_>, head: Head, body: &Bytes) -> Result<Out
         let partitions = topic.partitions.iter().map(answer).collect();
         topics.push(OffsetForLeaderTopicResult { topic: topic.topic, partitions });
     }
+    let answers =
+        topics.iter().flat_map(|topic: &OffsetForLeaderTopicResult<'_>| &topic.partitions);
+    let ticket = context.ticket_of(answers.map(|answer| answer.error_code));
     let response =
         OffsetForLeaderEpochResponse { topics, ..OffsetForLeaderEpochResponse::default() };
-    Ok(Outcome::Reply(context.reply(&head, &response, Ticket::DONE)?))
+    Ok(Outcome::Reply(context.reply(&head, &response, ticket)?))
 }
 
 fn find(

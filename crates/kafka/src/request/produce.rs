@@ -203,6 +203,8 @@ impl Produce {
                 partition_responses: partitions,
             });
         }
+        let parts = responses.iter().flat_map(|topic| &topic.partition_responses);
+        ticket = ticket.join(context.ticket_of(parts.map(|part| part.error_code)));
         let response = ProduceResponse { responses, ..ProduceResponse::default() };
         let reply: Reply = context.reply(&self.head, &response, ticket)?;
         Ok(Outcome::Reply(reply))

@@ -19,11 +19,11 @@ const BYTES_MAX: u64 = 64 << 20;
 const READ: u64 = 4 << 20;
 
 impl Store {
-    /// Merges what the touched logs have too much of. Returns blobs that nobody uses any more, to
-    /// be deleted after the next commit.
-    pub fn merge(&self) -> Result<Vec<BlobId>, StoreError> {
+    /// Merges what the touched logs have too much of, writing at most `spare` bytes. Returns blobs
+    /// that nobody uses any more, to be deleted after the next commit.
+    pub fn merge(&self, spare: u64) -> Result<Vec<BlobId>, StoreError> {
         let touched = self.touched.lock().clone();
-        let mut room = BYTES_MAX;
+        let mut room = BYTES_MAX.min(spare);
         let mut by_shard: BTreeMap<u16, Vec<(LogId, Vec<BatchRef>)>> = BTreeMap::new();
         let mut replaced: Vec<(Arc<LogView>, Vec<Extent>)> = Vec::new();
         for view in touched {
@@ -53,6 +53,7 @@ impl Store {
                 made.insert(extent.log, extent);
             }
         }
+        assert_eq!(made.len(), replaced.len(), "one merged stretch for each log");
         let mut free = Vec::new();
         for (view, run) in replaced {
             let merged = made.remove(&view.id).expect("one stretch for each log");

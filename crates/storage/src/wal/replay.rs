@@ -199,6 +199,8 @@ impl<'a> Scan<'a> {
 
     fn accept(&mut self, header: &FrameHeader) {
         let live = self.live.last_mut().expect("a file was entered");
+        assert_eq!(header.number, self.expected, "only the expected frame is taken");
+        assert!(header.generation >= self.generation, "generations never fall");
         live.places.push((header.number, self.at, header.generation));
         self.at += header.padded() as u64;
         live.len = self.at;

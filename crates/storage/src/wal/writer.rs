@@ -247,6 +247,7 @@ struct Written {
 fn note_written(shared: &Shared, number: FrameNo, later: Pending, written: Written) {
     let mut state = shared.state.lock();
     assert_eq!(state.next, number, "frames are dense");
+    assert!(state.synced <= state.written, "what is synced was written");
     (state.next, state.written) = (number + 1, number);
     state.last_write = Some(Instant::now());
     state.witness = written.content;
