@@ -181,7 +181,9 @@ pub fn build() -> Arc<SimDisk> {
     for (partition, batch) in of_clients().into_iter().enumerate() {
         append(&caller, "clients", partition, batch);
     }
-    long_values().iter().for_each(|v| append(&caller, "long", 0, batch(&[v.clone()], None)));
+    long_values()
+        .iter()
+        .for_each(|v| append(&caller, "long", 0, batch(std::slice::from_ref(v), None)));
     append(&caller, "short", 0, batch(&values("s", 0, 4), None));
     append(&caller, "gone", 0, batch(&values("g", 0, 1), None));
     let generation = become_member(&caller, "readers", 1_800_000);
