@@ -90,6 +90,7 @@ impl Report {
     }
 
     fn damage(&mut self, path: &str, range: Range<u64>, what: impl ToString, means: &str) {
+        assert!(range.start <= range.end, "{path}: bytes {range:?} are none");
         let (path, what, means) = (path.to_owned(), what.to_string(), means.to_owned());
         self.damages.push(Damage { path, range, what, means });
     }

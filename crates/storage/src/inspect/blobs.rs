@@ -288,6 +288,7 @@ fn check_region(
     if !index.is_intact(number, &bytes) {
         return Err("the checksum is wrong".to_owned());
     }
+    assert!(!bytes.is_empty(), "an index that was decoded has no empty region");
     let mut at = 0;
     while at < bytes.len() {
         let header = Header::parse(&bytes[at..]).map_err(|error| error.to_string())?;

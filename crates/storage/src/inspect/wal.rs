@@ -174,6 +174,7 @@ impl Look<'_> {
             (at, expected) = (range.end, header.number + 1);
             seen.end = at;
         }
+        assert!(from.0 <= seen.end, "a walk never goes back");
         Ok(())
     }
 
