@@ -87,7 +87,7 @@ pub struct FrameHeader {
 }
 
 impl FrameHeader {
-    /// Reads the numbers; the checksum is checked by [`check_headers`].
+    /// Reads the numbers; the checksum is checked by [`FrameHeader::check`].
     pub fn parse(bytes: &[u8]) -> Option<FrameHeader> {
         let head: &[u8; FRAME_HEADER] = bytes.first_chunk()?;
         (u32_at(head, 0) == FRAME_MAGIC).then(|| FrameHeader {

@@ -32,7 +32,6 @@ fn what_level_1_has_written_is_read_for_ever() {
 }
 
 #[test]
-#[expect(clippy::disallowed_methods, reason = "a tool's option: where to write a new golden file")]
 fn what_is_written_now_is_read_and_found_intact() {
     let disk = build();
     let report = look(&disk);
