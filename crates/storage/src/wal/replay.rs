@@ -41,8 +41,8 @@ pub enum ReplayError {
     Io { path: String, source: std::io::Error },
     #[error(
         "{path}: frame {frame}, at byte {offset}, is damaged, but it was durable: frames up to \
-         {synced} were synced. Nothing was changed. Restore the file, or run `sabir repair` to \
-         set the damaged range aside"
+         {synced} were synced. Nothing was changed. Restore the data directory from a copy; \
+         `sabir inspect` tells what is damaged"
     )]
     Damaged { path: String, frame: FrameNo, offset: u64, synced: FrameNo },
     #[error("{path}: the file that the checkpoint names is not there")]
