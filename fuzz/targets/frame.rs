@@ -20,7 +20,8 @@ fuzz_target!(|data: &[u8]| {
     within_budget(data, || FileHeader::parse(SECRET, data));
     let [at0, at1, flip, generation, data @ ..] = data else { return };
     let sections: Vec<_> = data
-        .chunks(usize::from(how % 64) + 1)
+        // A frame has 2,048 sections at most.
+        .chunks(usize::from(how % 64) + 1 + data.len() / 2048)
         .map(|part| {
             let mut section = Section::of(3);
             section.count = 1;

@@ -279,6 +279,7 @@ pub fn encode_frame(
     digest.update(&frame[8..FRAME_HEADER]);
     let mut places = Vec::with_capacity(sections.len());
     let mut at = FRAME_HEADER;
+    assert!(sections.len() <= SECTIONS_MAX, "{} sections in a frame", sections.len());
     assert!(sections.is_sorted_by_key(|section| section.shard), "shards are cut in order");
     for section in sections {
         assert!(!section.is_empty(), "a section of shard {} without effects", section.shard);
