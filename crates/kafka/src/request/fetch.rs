@@ -164,17 +164,19 @@ impl Fetch {
         self.watched.drain(..).for_each(|view| view.unwatch(me));
     }
 
-    fn answer(&self, context: &mut Context<'_>, seen: Vec<Seen>) -> Result<Outcome, Close> {
+    fn answer(&self, context: &mut Context<'_>, mut seen: Vec<Seen>) -> Result<Outcome, Close> {
         if let Some(session) = context.sessions.get(self.session) {
             for seen in &seen {
                 session.parts.tell(&seen.key, seen.told, seen.bytes > 0);
             }
         }
+        let ticket = context.ticket_of(seen.iter().map(|seen| seen.told.error));
         let told = seen
-            .iter()
+            .iter_mut()
             .filter(|seen| !self.incremental || seen.bytes > 0 || seen.before != Some(seen.told));
         let mut responses: Vec<FetchableTopicResponse<'_>> = Vec::new();
         for seen in told {
+            let records = std::mem::take(&mut seen.records);
             let (name, topic_id, _) = &seen.key;
             let same = responses
                 .last()
@@ -187,16 +189,15 @@ impl Fetch {
                 });
             }
             let last = responses.last_mut().expect("just pushed");
-            last.partitions.push(self.describe(seen));
+            last.partitions.push(self.describe(seen, records));
         }
         let response =
             FetchResponse { session_id: self.session, responses, ..FetchResponse::default() };
-        let ticket = context.ticket_of(seen.iter().map(|seen| seen.told.error));
         let reply = context.reply(&self.head, &response, ticket)?;
         Ok(Outcome::Reply(reply))
     }
 
-    fn describe(&self, seen: &Seen) -> PartitionData<'static> {
+    fn describe(&self, seen: &Seen, records: Vec<Bytes>) -> PartitionData<'static> {
         let (epoch, end_offset) = seen.diverging.unwrap_or((-1, -1));
         PartitionData {
             partition_index: seen.key.2,
@@ -209,7 +210,7 @@ impl Fetch {
             snapshot_id: SnapshotId { end_offset: -1, epoch: -1 },
             aborted_transactions: (self.isolation == READ_COMMITTED).then(Vec::new),
             preferred_read_replica: -1,
-            records: Some(Records::Many(seen.records.clone())),
+            records: Some(Records::Many(records)),
         }
     }
 }

@@ -27,7 +27,7 @@ use crate::generated::produce::{
 const BATCHES_FROM: i16 = 3;
 
 /// What became of one partition.
-enum Result1 {
+enum Checked {
     /// Not appended yet: its operation is at this place in the list.
     Op(usize),
     Refused(ErrorCode, Cow<'static, str>),
@@ -38,15 +38,15 @@ struct Produce {
     head: Head,
     body: Bytes,
     acks: i16,
-    results: Vec<Result1>,
+    results: Vec<Checked>,
     ops: Vec<(u16, AppendOp)>,
     /// One per operation that was tried, in order.
-    outcomes: Vec<Outcome1>,
+    outcomes: Vec<Appended>,
     /// The broker's time in the records, where the topic wants it.
     append_ms: Vec<Option<i64>>,
 }
 
-type Outcome1 = std::result::Result<Placed, Error>;
+type Appended = Result<Placed, Error>;
 
 pub fn handle(context: &mut Context<'_>, head: Head, body: &Bytes) -> Result<Outcome, Close> {
     let request: ProduceRequest<'_> = decode(&head, body)?;
@@ -72,9 +72,9 @@ pub fn handle(context: &mut Context<'_>, head: Head, body: &Bytes) -> Result<Out
                 Ok((shard, op, append_ms)) => {
                     produce.ops.push((shard, op));
                     produce.append_ms.push(append_ms);
-                    Result1::Op(produce.ops.len() - 1)
+                    Checked::Op(produce.ops.len() - 1)
                 }
-                Err((code, message)) => Result1::Refused(code, message),
+                Err((code, message)) => Checked::Refused(code, message),
             });
         }
     }
@@ -190,12 +190,11 @@ impl Produce {
         let mut ticket = Ticket::DONE;
         let mut results = self.results.iter();
         let mut responses = Vec::with_capacity(request.topic_data.len());
-        let epoch = context.caller.epoch();
         for topic in &request.topic_data {
             let mut partitions = Vec::with_capacity(topic.partition_data.len());
             for partition in &topic.partition_data {
                 let result = results.next().expect("one result per partition");
-                partitions.push(self.describe(partition.index, result, epoch, &mut ticket));
+                partitions.push(self.describe(partition.index, result, &mut ticket));
             }
             responses.push(TopicProduceResponse {
                 name: topic.name,
@@ -213,8 +212,8 @@ impl Produce {
     /// With acks = 0 the only way to tell of an error is to close the connection.
     fn silent(&self) -> Result<Outcome, Close> {
         let refused = self.results.iter().find_map(|result| match result {
-            Result1::Refused(code, _) => Some(code.name()),
-            Result1::Op(at) => {
+            Checked::Refused(code, _) => Some(code.name()),
+            Checked::Op(at) => {
                 self.outcomes[*at].as_ref().err().map(|error| of_topic(error).name())
             }
         });
@@ -227,8 +226,7 @@ impl Produce {
     fn describe<'a>(
         &'a self,
         index: i32,
-        result: &'a Result1,
-        epoch: i32,
+        result: &'a Checked,
         ticket: &mut Ticket,
     ) -> PartitionProduceResponse<'a> {
         let mut response = PartitionProduceResponse {
@@ -240,8 +238,8 @@ impl Produce {
             ..PartitionProduceResponse::default()
         };
         let (code, message) = match result {
-            Result1::Refused(code, message) => (*code, &**message),
-            Result1::Op(at) => match &self.outcomes[*at] {
+            Checked::Refused(code, message) => (*code, &**message),
+            Checked::Op(at) => match &self.outcomes[*at] {
                 Ok(placed) => {
                     *ticket = ticket.join(placed.ticket);
                     response.base_offset = placed.base;
@@ -254,9 +252,6 @@ impl Produce {
         };
         response.error_code = code.number();
         response.error_message = Some(message).filter(|message| !message.is_empty());
-        if code == ErrorCode::NotLeaderOrFollower {
-            response.current_leader = LeaderIdAndEpoch { leader_id: 1, leader_epoch: epoch };
-        }
         response
     }
 }
