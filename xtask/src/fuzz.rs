@@ -189,6 +189,10 @@ fn write_seeds(root: &Path, target: &str, corpus: &Path) -> anyhow::Result<()> {
     let side = match target {
         "kafka_request" => "request",
         "kafka_response" => "response",
+        "settings" => {
+            fs::copy(root.join("sabir.toml"), corpus.join("seed-all"))?;
+            return Ok(());
+        }
         _ => return Ok(()),
     };
     let mut seeds = codegen::golden_bodies(root, side)?;

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use sabir_storage::log::{LogId, LogView, Offset};
+use sabir_storage::planted::{self, Bug};
 use sabir_storage::state::{Changes, Key, Kind};
 use sabir_storage::ticket::FrameNo;
 
@@ -20,7 +21,7 @@ pub const REGISTRY_ID: u64 = 0;
 #[derive(Default)]
 pub struct Images {
     pub changes: Changes,
-    /// Where logs begin, as stored: blobs wholly below may go.
+    /// Where logs begin, as stored: readers may be shown it, and blobs wholly below may go.
     pub starts: Vec<(Arc<LogView>, Offset)>,
     /// Logs that are deleted for good.
     pub gone: Vec<Arc<LogView>>,
@@ -53,7 +54,7 @@ pub struct LogRow {
 impl LogRow {
     fn of(log: &LogState, applied: FrameNo) -> LogRow {
         LogRow {
-            start: log.view.start(),
+            start: log.start,
             next: log.next,
             applied,
             born: log.born,
@@ -170,6 +171,9 @@ impl Shard {
         into.starts.push((log.view.clone(), row.start));
         into.changes.put.push((Key::new(shard, Kind::Log, id, 0), row.encode()));
         for producer in std::mem::take(&mut log.changed) {
+            if planted::active(Bug::ForgetProducerRows) {
+                continue;
+            }
             let key = Key::new(shard, Kind::Producer, id, producer.unsigned_abs());
             match log.producers.get(&producer) {
                 Some(known) => {

@@ -8,16 +8,16 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use sabir_storage::blob::BlobId;
 use sabir_storage::checkpoint::CheckpointRow;
-use sabir_storage::log::LogView;
+use sabir_storage::log::{LogView, Offset};
+use sabir_storage::planted::{self, Bug};
 use sabir_storage::state::{Changes, Key, Kind};
 use sabir_storage::store::{Store, StoreError};
-use sabir_storage::ticket::{Class, FrameNo};
+use sabir_storage::ticket::{Class, FrameNo, Ticket};
 use sabir_storage::wal::Wal;
 
 use crate::catalog::Catalog;
 use crate::clock::{Clock, Instant, Now};
 use crate::core::{Core, SLICE};
-use crate::effect::Effect;
 use crate::image::Images;
 use crate::topic::Topic;
 
@@ -78,6 +78,8 @@ struct State {
     looked: Instant,
     /// When a full disk last led to a checkpoint.
     pressed: Instant,
+    /// Logs that begin later once this is reached.
+    starts: Vec<(Ticket, Arc<LogView>, Offset)>,
     /// The frame that replay would begin with.
     replay_from: FrameNo,
     /// A commit that found no room, to be tried again before anything else is committed.
@@ -134,11 +136,8 @@ impl Keeper {
     pub fn turn(&self, now: Now) -> Result<(), StoreError> {
         self.look_at_space(now)?;
         self.unless_full(self.bundle_if_due())?;
+        self.retain_if_due(now);
         let mut state = self.state.lock();
-        if now.mono.since(state.retained) >= self.settings.retention_every {
-            state.retained = now.mono;
-            self.retain(now);
-        }
         let long_ago = now.mono.since(state.checkpointed) >= self.settings.checkpoint_every;
         let large = self.wal.backlog() >= self.settings.checkpoint_bytes;
         if long_ago || large || self.is_pressed(&mut state, now) {
@@ -238,18 +237,25 @@ impl Keeper {
         // Everything that is written goes into blobs; the frame that replay begins with is known
         // to be in a file, so it is the last written one at most and may be in both.
         let upto = open.map_or(written, |open| written.min(open - 1));
-        if !self.wait_for(upto) {
+        if !planted::active(Bug::BundleEarly) && !self.wait_for(upto) {
             return Ok(());
         }
-        self.store.bundle(upto)?;
+        if !planted::active(Bug::SkipBundle) {
+            self.store.bundle(upto)?;
+        }
         let mut images = self.images();
-        if !self.wait_for(images.applied) {
+        let early = planted::active(Bug::ImageEarly);
+        if !early && !self.wait_for(images.applied) {
             return Ok(());
         }
-        let durable = self.wal.marks().get(Class::Durable);
+        let mut durable = self.wal.marks().get(Class::Durable);
+        if early {
+            durable = durable.max(images.applied);
+        }
         assert!(images.applied <= durable, "an image is newer than what is durable");
         let mut free = Vec::new();
         for (view, start) in std::mem::take(&mut images.starts) {
+            view.set_start(start);
             free.extend(self.store.drop_below(&view, start));
         }
         free.extend(self.merge()?);
@@ -284,6 +290,12 @@ impl Keeper {
     }
 
     fn commit(&self, commit: &Commit) -> Result<(), StoreError> {
+        if planted::active(Bug::DeleteBlobEarly) {
+            self.store.delete(&commit.free)?;
+        }
+        if planted::active(Bug::TrimEarly) {
+            self.wal.trim(commit.row.replay_from.frame)?;
+        }
         self.store.commit(&commit.row, commit.changes.clone())?;
         self.wal.trim(commit.row.replay_from.frame)?;
         self.store.delete(&commit.free)
@@ -323,8 +335,26 @@ impl Keeper {
         true
     }
 
+    /// Retention, if it is due, which stages effects; shows what it did before, where that is
+    /// durable by now.
+    pub(crate) fn retain_if_due(&self, now: Now) {
+        let mut state = self.state.lock();
+        let marks = self.wal.marks();
+        state.starts.retain(|(ticket, view, start)| {
+            let durable = marks.reached(*ticket);
+            if durable {
+                view.set_start(*start);
+            }
+            !durable
+        });
+        if now.mono.since(state.retained) >= self.settings.retention_every {
+            state.retained = now.mono;
+            self.retain(now, &mut state);
+        }
+    }
+
     /// Moves the start of logs past what retention gives up, and forgets old producers.
-    fn retain(&self, now: Now) {
+    fn retain(&self, now: Now, state: &mut State) {
         for topic in self.catalog.all() {
             for partition in &topic.partitions {
                 let start = keep_from(&topic, &partition.view, now.wall);
@@ -332,9 +362,15 @@ impl Keeper {
                 if let Some(log) = shard.logs.get_mut(&partition.log) {
                     log.expire_producers(now.wall - PRODUCER_EXPIRY_MS);
                 }
-                if start > partition.view.start() && shard.logs.contains_key(&partition.log) {
-                    shard.stage(&Effect::LogStart { log: partition.log, start });
-                    shard.set_start(partition.log, start);
+                if planted::active(Bug::ForgetStart) {
+                    if start > partition.view.start() {
+                        shard.replay_start(partition.log, start);
+                    }
+                } else if let Some(ticket) = shard.stage_start(partition.log, start) {
+                    if planted::active(Bug::ShowStartEarly) {
+                        partition.view.set_start(start);
+                    }
+                    state.starts.push((ticket, partition.view.clone(), start));
                 }
             }
         }
@@ -352,7 +388,8 @@ fn keep_from(topic: &Topic, view: &LogView, now_ms: i64) -> i64 {
         let len = i64::try_from(extent.len).unwrap_or(i64::MAX);
         let old = policy.retention_ms >= 0
             && extent.max_timestamp < now_ms.saturating_sub(policy.retention_ms);
-        let large = policy.retention_bytes >= 0 && bytes - len >= policy.retention_bytes;
+        let left = if planted::active(Bug::RetainTooLittle) { bytes } else { bytes - len };
+        let large = policy.retention_bytes >= 0 && left >= policy.retention_bytes;
         if !old && !large {
             break;
         }

@@ -32,6 +32,9 @@ impl Caller {
             let reserved = match self.admit(core, bytes) {
                 Ok(reserved) => reserved,
                 Err(error) => {
+                    for (shard, op) in rest.iter().filter(|_| planted::active(Bug::AppendRefused)) {
+                        let _refused = core.lock(*shard).append(now, op, me);
+                    }
                     outcomes.extend(rest.iter().map(|_| Err(error.clone())));
                     break;
                 }

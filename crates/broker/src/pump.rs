@@ -48,7 +48,13 @@ impl Pump {
         self.wal.prepare()
     }
 
-    /// Does what the keeper finds due: bundles, retention, a checkpoint. Nothing may be staged: a
+    /// Does retention if it is due, which may stage effects: they are to be written before
+    /// [`Pump::keep`] of the same time.
+    pub fn retain(&self, now: Now) {
+        self.broker.keeper.retain_if_due(now);
+    }
+
+    /// Does what else the keeper finds due: bundles, a checkpoint. Nothing may be staged: a
     /// checkpoint takes its images where nothing is, and nobody else would write it. A sync that
     /// fails unwinds with a `WalLoss`.
     pub fn keep(&self, now: Now) -> std::result::Result<(), StoreError> {

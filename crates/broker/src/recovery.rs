@@ -202,7 +202,7 @@ impl Recovery<'_> {
             Effect::LogStart { log, start } => {
                 let mut shard = self.core.lock(shard);
                 if shard.logs.get(&log).is_some_and(|log| frame > log.stored) {
-                    shard.set_start(log, start);
+                    shard.replay_start(log, start);
                 }
             }
             Effect::GroupNamed { .. } | Effect::Group { .. } | Effect::GroupGone { .. } => {

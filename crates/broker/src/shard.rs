@@ -26,6 +26,8 @@ pub type Map<K, V> = HashMap<K, V, foldhash::fast::FixedState>;
 /// Invariant: `next` is the end of the log, staged appends included.
 pub struct LogState {
     pub view: Arc<LogView>,
+    /// Where the log begins once what is staged is durable; readers are shown it then.
+    pub start: Offset,
     pub next: Offset,
     pub class: Class,
     /// The frame whose effect made the log: nothing of it may lie in an earlier one.
@@ -154,9 +156,10 @@ impl Shard {
 
     /// Takes a log in: a new one, or one that its row describes.
     pub fn add_log(&mut self, view: Arc<LogView>, class: Class, born: FrameNo) -> &mut LogState {
-        let next = view.visible();
+        let (start, next) = (view.start(), view.visible());
         let log = LogState {
             view: view.clone(),
+            start,
             next,
             class,
             born,
@@ -256,12 +259,29 @@ impl Shard {
         }
     }
 
-    /// Moves the start of a log; nothing below it may be read any more.
-    pub fn set_start(&mut self, log: LogId, start: Offset) {
+    /// Stages that a log begins later. The view is to be told once that is durable: before, a
+    /// crash would bring back what nobody could read any more. None if it begins there already.
+    pub fn stage_start(&mut self, log: LogId, start: Offset) -> Option<Ticket> {
+        let known = self.logs.get(&log).filter(|log| log.start < start)?;
+        assert!(start <= known.next, "log {log} cannot start behind its end");
+        let ticket = self.stage(&Effect::LogStart { log, start });
+        self.note_start(log, start);
+        Some(ticket)
+    }
+
+    fn note_start(&mut self, log: LogId, start: Offset) {
         let Shard { logs, dirty, .. } = self;
         let Some(log) = logs.get_mut(&log) else { return };
-        log.view.set_start(start);
+        log.start = log.start.max(start);
         log.touch(dirty);
+    }
+
+    /// Replays that a log begins later; nothing below it may be read any more.
+    pub fn replay_start(&mut self, log: LogId, start: Offset) {
+        self.note_start(log, start);
+        if let Some(log) = self.logs.get(&log) {
+            log.view.set_start(start);
+        }
     }
 }
 

@@ -53,18 +53,26 @@ pub enum Change {
 /// One event.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Event {
-    /// A record leaves its producer, for the first time or again.
-    Attempt { place: Place, value: Value, promise: Promise },
-    /// The broker says that it is kept, and where.
-    Ack { place: Place, value: Value, offset: i64 },
+    /// A record leaves its producer, for the first time or again: with this timestamp, and this
+    /// share of the bytes of its batch, rounded up.
+    Attempt { place: Place, value: Value, promise: Promise, time_ms: i64, bytes: u32 },
+    /// The broker says, in this life, that it is kept, and where.
+    Ack { place: Place, value: Value, offset: i64, life: u64 },
     /// The broker says that it was not taken and will not be.
     Refused { place: Place, value: Value },
     /// A reader begins, or goes on, at this offset, whatever it read before.
     Seek { reader: ClientId, place: Place, offset: i64 },
     /// A reader got a record; None = its bytes are not those of any producer.
-    Deliver { reader: ClientId, place: Place, offset: i64, value: Option<Value> },
+    Deliver { reader: ClientId, place: Place, offset: i64, value: Option<Value>, life: u64 },
     /// A client was told where the log begins and ends.
     Bounds { place: Place, start: i64, end: i64 },
+    /// Somebody looked from inside at where the log begins and ends; `synced` if all of it was
+    /// durable at that moment.
+    Looked { place: Place, start: i64, end: i64, synced: bool },
+    /// The keeper worked when the broker's wall clock stood higher than ever before.
+    Clock { wall_ms: i64 },
+    /// How the records of a topic are kept, where it is not as usual.
+    Kept { topic: [u8; 16], how: Keeping },
     /// A reader was told that what it asks for is not there.
     OutOfRange { reader: ClientId, place: Place, offset: i64 },
     /// The reader has read everything there is, up to this offset.
@@ -88,12 +96,24 @@ pub enum Event {
     Wrong { client: ClientId, what: String },
 }
 
+/// How the records of a topic are kept.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Keeping {
+    /// Acknowledged and shown before it is durable: a power cut may take back what is not synced.
+    pub relaxed: bool,
+    /// What retention may give up, as in the topic's policy.
+    pub retention_ms: Option<i64>,
+    pub retention_bytes: Option<i64>,
+}
+
 /// How a life of the broker ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Down {
     PowerLost,
     PowerTorn,
     Killed,
+    /// As killed, after the device has lost writes that it could not sync.
+    Failed,
     Stopped,
 }
 

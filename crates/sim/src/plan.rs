@@ -4,12 +4,15 @@ use std::io::ErrorKind;
 use std::time::Duration;
 
 use sabir_broker::keeper::KeeperSettings;
+use sabir_broker::ticket::Class;
+use sabir_broker::topic::Policy;
 use sabir_storage::wal::WalSettings;
 
 use crate::chance::Chance;
 use crate::model::Promise;
 use crate::workload::admin::AdminPlan;
 use crate::workload::consumer::ConsumerPlan;
+use crate::workload::founder::FounderPlan;
 use crate::workload::producer::ProducerPlan;
 
 /// Long enough that only a wake can end such a poll within a run.
@@ -52,6 +55,14 @@ pub struct FaultPlan {
     pub again_percent: u64,
 }
 
+impl FaultPlan {
+    /// True if the power may go while something is produced.
+    pub fn cuts_power(&self) -> bool {
+        let breaks = [self.power_in, self.disk_in, self.full_in, self.again_percent];
+        breaks.iter().any(|often| *often > 0)
+    }
+}
+
 /// Everything that a seed decides in advance.
 #[derive(Clone, Debug)]
 pub struct Plan {
@@ -62,6 +73,8 @@ pub struct Plan {
     pub churned: Vec<String>,
     pub producers: Vec<ProducerPlan>,
     pub consumers: Vec<ConsumerPlan>,
+    /// Makes the topics that are kept otherwise than usual.
+    pub founder: Option<FounderPlan>,
     pub admin: Option<AdminPlan>,
     pub rogue: bool,
     pub wal: WalSettings,
@@ -113,6 +126,7 @@ impl Plan {
             partitions,
             producers: Vec::new(),
             consumers: Vec::new(),
+            founder: None,
             admin: None,
             rogue: chance.one_in(4),
             wal: wal(chance),
@@ -135,7 +149,36 @@ impl Plan {
             let pause = chance.range(5, 40);
             plan.admin = Some(AdminPlan { topics, partitions, pause });
         }
+        if chance.one_in(2) {
+            plan.found(chance);
+        }
         plan
+    }
+
+    /// Adds topics that are kept otherwise than usual, each with a producer and a reader.
+    fn found(&mut self, chance: &mut Chance) {
+        let mut topics = Vec::new();
+        for at in 0..chance.range(1, 2) {
+            let (name, policy) = kept(chance);
+            let name = format!("{name}-{at}");
+            let mut producer = producer(chance, std::slice::from_ref(&name), false);
+            producer.made = true;
+            if policy.durability == Some(Class::Os) && self.faults.cuts_power() {
+                // What a power cut takes back tears a hole into the numbers of its producer.
+                producer.promise = Promise::AtLeastOnce;
+            }
+            let mut consumer = consumer(chance, std::slice::from_ref(&name), false);
+            consumer.relaxed = policy.durability == Some(Class::Os);
+            self.producers.push(producer);
+            self.consumers.push(consumer);
+            topics.push((name, policy));
+        }
+        self.founder = Some(FounderPlan { topics, partitions: self.partitions });
+    }
+
+    /// The topics that are kept otherwise than usual.
+    pub fn kept(&self) -> impl Iterator<Item = &(String, Policy)> {
+        self.founder.iter().flat_map(|founder| &founder.topics)
     }
 }
 
@@ -145,6 +188,22 @@ fn wal(chance: &mut Chance) -> WalSettings {
         first_file_bytes: *chance.pick(&[12 << 10, 16 << 10, 64 << 10]),
         spares: chance.index(4),
         ..WalSettings::default()
+    }
+}
+
+/// A way to keep records that is not the usual one, and what a topic of that kind is called.
+fn kept(chance: &mut Chance) -> (&'static str, Policy) {
+    let policy = Policy::default();
+    match chance.below(4) {
+        0..2 => ("os", Policy { durability: Some(Class::Os), ..policy }),
+        2 => {
+            let bytes = *chance.pick(&[0, 1 << 10, 8 << 10]);
+            ("small", Policy { retention_bytes: Some(bytes), ..policy })
+        }
+        _ => {
+            let ms = *chance.pick(&[0, 200, 800]);
+            ("short", Policy { retention_ms: Some(ms), ..policy })
+        }
     }
 }
 
@@ -197,6 +256,7 @@ fn producer(chance: &mut Chance, topics: &[String], churn: bool) -> ProducerPlan
     ProducerPlan {
         topics: topics.to_vec(),
         churn,
+        made: false,
         promise,
         acks: if idempotent { -1 } else { *chance.pick(&[-1, -1, 1, 0]) },
         version: if churn { 13 } else { i16::try_from(chance.range(3, 13)).expect("small") },
@@ -211,6 +271,7 @@ fn consumer(chance: &mut Chance, topics: &[String], churn: bool) -> ConsumerPlan
     ConsumerPlan {
         topics: topics.to_vec(),
         churn,
+        relaxed: false,
         version: i16::try_from(chance.range(if churn { 13 } else { 4 }, 18)).expect("small"),
         session: chance.one_in(2),
         max_wait_ms: *chance.pick(&[0, 100, LONG_POLL_MS]),

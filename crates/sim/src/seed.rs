@@ -102,6 +102,7 @@ fn play(world: &mut World) -> Vec<String> {
         return stuck;
     }
     read_all(world, &mut stuck);
+    world.look();
     world.die(Down::PowerLost);
     read_all(world, &mut stuck);
     stuck
@@ -131,10 +132,12 @@ fn finish(world: &mut World) -> Vec<String> {
 fn read_all(world: &mut World, stuck: &mut Vec<String>) {
     let mut topics = world.plan.topics.clone();
     topics.extend(world.plan.churned.iter().cloned());
+    topics.extend(world.plan.kept().map(|(name, _)| name.clone()));
     let id = world.next_client();
     let plan = ConsumerPlan {
         topics,
         churn: !world.plan.churned.is_empty(),
+        relaxed: world.plan.kept().any(|(_, policy)| policy.durability.is_some()),
         version: 13,
         session: false,
         max_wait_ms: 0,

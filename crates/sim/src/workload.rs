@@ -3,6 +3,7 @@
 
 pub mod admin;
 pub mod consumer;
+pub mod founder;
 pub mod link;
 pub mod producer;
 pub mod records;
@@ -24,6 +25,8 @@ pub struct Ctx<'a> {
     pub history: &'a mut History,
     pub chance: &'a mut Chance,
     pub now: Now,
+    /// Starts of the broker so far.
+    pub lives: u64,
     /// Nothing new is begun: what is under way is brought to its end.
     pub finishing: bool,
 }

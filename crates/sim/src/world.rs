@@ -8,6 +8,7 @@ use std::time::Duration;
 use sabir_broker::Settings;
 use sabir_broker::clock::Now;
 use sabir_broker::random::Seeded;
+use sabir_broker::ticket::Class;
 use sabir_storage::disk::sim::{Cut, Fault, SimDisk};
 use sabir_storage::store::StoreError;
 use sabir_storage::wal::WalLoss;
@@ -19,6 +20,7 @@ use crate::net::{Lent, Net};
 use crate::plan::Plan;
 use crate::workload::admin::Admin;
 use crate::workload::consumer::Consumer;
+use crate::workload::founder::Founder;
 use crate::workload::producer::Producer;
 use crate::workload::rogue::Rogue;
 use crate::workload::{Client, Ctx};
@@ -45,6 +47,8 @@ pub struct World {
     /// The broker's own chance.
     random: Seeded,
     wall_shift: i64,
+    /// The highest time at which the keeper worked.
+    wall_max: i64,
     /// Where this run breaks, instead of by chance.
     script: Option<Script>,
     /// The step of a power cut that is already decided.
@@ -105,6 +109,7 @@ impl World {
             now: Now { wall: WALL_BEGIN_MS, ..Now::default() },
             random,
             wall_shift: 0,
+            wall_max: i64::MIN,
             script,
             cut_at: None,
             down_for: 0,
@@ -128,6 +133,10 @@ impl World {
         for consumer in plan.consumers {
             let id = self.next_client();
             self.clients.push(Box::new(Consumer::new(id, consumer)));
+        }
+        if let Some(founder) = plan.founder {
+            let id = self.next_client();
+            self.clients.push(Box::new(Founder::new(id, founder)));
         }
         if let Some(admin) = plan.admin {
             let id = self.next_client();
@@ -211,9 +220,10 @@ impl World {
     }
 
     fn act(&mut self, at: usize) {
-        let World { clients, net, life, history, chance, now, finishing, .. } = self;
+        let World { clients, net, life, history, chance, now, finishing, counts, .. } = self;
         let life = life.as_ref();
-        let mut ctx = Ctx { net, life, history, chance, now: *now, finishing: *finishing };
+        let (now, lives, finishing) = (*now, counts.lives, *finishing);
+        let mut ctx = Ctx { net, life, history, chance, now, lives, finishing };
         clients[at].act(&mut ctx);
     }
 
@@ -297,13 +307,19 @@ impl World {
         if let Some(upto) = life.syncing.take() {
             life.pump.end_sync(upto);
         }
+        life.pump.retain(self.now);
         if life.pump.staged() > 0 && life.pump.write().is_err() {
             return self.die_of_disk();
+        }
+        if self.now.wall > self.wall_max {
+            self.wall_max = self.now.wall;
+            self.history.add(Event::Clock { wall_ms: self.now.wall });
         }
         // A sync that fails in the middle of it unwinds.
         let done = catch_unwind(AssertUnwindSafe(|| turn(life, self.now)));
         match done {
-            Ok(Ok(())) => {}
+            // What the keeper moved must stay, whatever comes next.
+            Ok(Ok(())) => self.look(),
             Ok(Err(error)) if error.is_full() => {}
             Ok(Err(_)) => self.die_of_disk(),
             Err(panic) if panic.is::<WalLoss>() => self.die_of_disk(),
@@ -311,15 +327,17 @@ impl World {
         }
     }
 
-    /// Notes how far every log may be read: no crash may take that back.
-    fn look(&mut self) {
+    /// Notes how far every log may be read: no crash may take that back, unless it is of a topic
+    /// that says so and was not synced yet.
+    pub fn look(&mut self) {
         let Some(life) = &self.life else { return };
+        let synced = life.pump.mark(Class::Durable) >= life.pump.mark(Class::Os);
         for topic in life.caller.topics() {
             for (at, partition) in topic.partitions.iter().enumerate() {
                 let partition_index = i32::try_from(at).expect("a few");
                 let place = Place { topic: topic.uuid, partition: partition_index };
                 let (start, end) = (partition.view.start(), partition.view.visible());
-                self.history.add(Event::Bounds { place, start, end });
+                self.history.add(Event::Looked { place, start, end, synced });
             }
         }
     }
@@ -369,8 +387,12 @@ impl World {
     /// A write or sync has failed: the process ends, and sometimes the machine with it.
     fn die_of_disk(&mut self) {
         match self.script {
+            Some(Script { end: Down::Killed, .. }) if self.disk.forgets() => {
+                self.die(Down::Failed);
+            }
             Some(script) => self.die(script.end),
             None if self.chance.one_in(3) => self.power_cut(),
+            None if self.disk.forgets() => self.die(Down::Failed),
             None => self.die(Down::Killed),
         }
     }
@@ -396,7 +418,7 @@ impl World {
         let cut = match how {
             Down::PowerLost => Cut::Lost,
             Down::PowerTorn => Cut::Torn(share),
-            Down::Killed | Down::Stopped => Cut::Kept,
+            Down::Killed | Down::Failed | Down::Stopped => Cut::Kept,
         };
         let chance = &mut self.chance;
         self.disk.cut(cut, || chance.next());

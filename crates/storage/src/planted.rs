@@ -36,6 +36,26 @@ pub enum Bug {
     EarlyTopics,
     /// The deletion of a topic leaves no effect.
     ForgetDelete,
+    /// Retention moves the beginning of a log without an effect.
+    ForgetStart,
+    /// Readers are shown the new beginning of a log before it is durable.
+    ShowStartEarly,
+    /// Retention by size leaves less than it has to.
+    RetainTooLittle,
+    /// A checkpoint does not wait until what it stores is durable.
+    ImageEarly,
+    /// Blobs are deleted before the commit that takes them off the list.
+    DeleteBlobEarly,
+    /// The WAL is trimmed before the commit of the checkpoint that makes it needless.
+    TrimEarly,
+    /// Batches are bundled before they are durable.
+    BundleEarly,
+    /// A checkpoint leaves out some of the producers that have changed.
+    ForgetProducerRows,
+    /// A batch that was refused for want of room is appended all the same.
+    AppendRefused,
+    /// A checkpoint does not write into blobs what replay will leave out.
+    SkipBundle,
 }
 
 /// All of them.
@@ -56,6 +76,16 @@ pub const BUGS: &[Bug] = &[
     Bug::EarlyProducerIds,
     Bug::EarlyTopics,
     Bug::ForgetDelete,
+    Bug::ForgetStart,
+    Bug::ShowStartEarly,
+    Bug::RetainTooLittle,
+    Bug::ImageEarly,
+    Bug::DeleteBlobEarly,
+    Bug::TrimEarly,
+    Bug::BundleEarly,
+    Bug::ForgetProducerRows,
+    Bug::AppendRefused,
+    Bug::SkipBundle,
 ];
 
 /// True if this bug is planted.

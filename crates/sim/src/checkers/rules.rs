@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::Gathered;
 use crate::model::{Change, Event, Place, Promise, Value};
 
-type Rule = fn(&Gathered) -> Vec<String>;
+pub type Rule = fn(&Gathered) -> Vec<String>;
 
 /// Rules about records.
 pub const RECORDS: &[Rule] =
@@ -18,6 +18,11 @@ fn no_lost_ack(all: &Gathered) -> Vec<String> {
         let Some(offset) = sent.acked.filter(|_| !all.may_be_gone(*place)) else { continue };
         for reading in &all.readings {
             let found = reading.found.get(place).and_then(|found| found.get(&offset));
+            if offset < reading.start(*place)
+                || all.may_be_lost(*place, offset, sent.acked_at, reading.at)
+            {
+                continue;
+            }
             if found != Some(&Some(*value)) {
                 broken.push(format!(
                     "C1 lost: {value:?} was acknowledged at {place:?} offset {offset}, reading \
@@ -50,7 +55,8 @@ fn refused_stays_unseen(all: &Gathered) -> Vec<String> {
     seen.map(|got| format!("C3 refused and delivered: {got:?}")).collect()
 }
 
-/// C4: one value per place and offset, for ever.
+/// C4: one value per place and offset, for ever. Logs that a power cut may shorten have a rule of
+/// their own.
 fn offset_identity(all: &Gathered) -> Vec<String> {
     let mut broken = Vec::new();
     let mut values: BTreeMap<(Place, i64), Value> = BTreeMap::new();
@@ -59,7 +65,7 @@ fn offset_identity(all: &Gathered) -> Vec<String> {
         .iter()
         .filter_map(|((place, value), sent)| sent.acked.map(|offset| ((*place, offset), *value)));
     let got = all.got.iter().filter_map(|got| got.value.map(|v| ((got.place, got.offset), v)));
-    for (at, value) in acked.chain(got) {
+    for (at, value) in acked.chain(got).filter(|known| !all.keeping(known.0.0).relaxed) {
         let first = *values.entry(at).or_insert(value);
         if first != value {
             broken.push(format!("C4 two values at {at:?}: {first:?} and {value:?}"));
@@ -132,6 +138,11 @@ fn durable(all: &Gathered) -> Vec<String> {
     for reading in &all.readings {
         for got in all.got.iter().filter(|got| !all.may_be_gone(got.place)) {
             let found = reading.found.get(&got.place).and_then(|found| found.get(&got.offset));
+            if got.offset < reading.start(got.place)
+                || all.may_be_lost(got.place, got.offset, got.at, reading.at)
+            {
+                continue;
+            }
             if found.is_none() {
                 broken.push(format!("C8 read and gone: {got:?}"));
             }
@@ -140,6 +151,19 @@ fn durable(all: &Gathered) -> Vec<String> {
             let last = reading.ends.get(place).copied().unwrap_or(0);
             if last < *end {
                 broken.push(format!("C8 {place:?} ended at {end}, in the end at {last}"));
+            }
+        }
+        let relaxed = all.looks.iter().filter(|(place, _)| all.keeping(**place).relaxed);
+        for (place, looks) in relaxed {
+            let last = reading.ends.get(place).copied().unwrap_or(0);
+            let stays = |look: &&super::Look| {
+                look.at < reading.at
+                    && look.end > last
+                    && !all.may_be_lost(*place, look.end - 1, look.at, reading.at)
+            };
+            if let Some(look) = looks.iter().find(stays) {
+                let end = look.end;
+                broken.push(format!("C8 {place:?} ended at {end}, synced, in the end at {last}"));
             }
         }
     }

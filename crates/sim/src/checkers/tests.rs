@@ -10,6 +10,10 @@ fn value(number: u64) -> Value {
     Value { client: 1, number }
 }
 
+fn sent(place: Place, value: Value, promise: Promise) -> Event {
+    Event::Attempt { place, value, promise, time_ms: 1000, bytes: 100 }
+}
+
 /// Ten records sent one after the other, read by one reader meanwhile and by one at the end.
 fn good() -> Vec<Event> {
     let (name, topic) = ("t".to_owned(), Some(PLACE.topic));
@@ -20,18 +24,19 @@ fn good() -> Vec<Event> {
     ];
     for number in 0..10 {
         let (place, value, offset) = (PLACE, value(number), number as i64);
-        events.push(Event::Attempt { place, value, promise: Promise::Idempotent });
+        events.push(sent(place, value, Promise::Idempotent));
         if number % 2 == 0 {
-            events.push(Event::Attempt { place, value, promise: Promise::Idempotent });
+            events.push(sent(place, value, Promise::Idempotent));
         }
-        events.push(Event::Ack { place, value, offset });
-        events.push(Event::Deliver { reader: 2, place, offset, value: Some(value) });
+        events.push(Event::Ack { place, value, offset, life: 1 });
+        events.push(Event::Deliver { reader: 2, place, offset, value: Some(value), life: 1 });
         events.push(Event::Bounds { place, start: 0, end: offset + 1 });
     }
     events.push(Event::Seek { reader: FINAL, place: PLACE, offset: 0 });
     for number in 0..10 {
         let (place, offset) = (PLACE, number as i64);
-        events.push(Event::Deliver { reader: FINAL, place, offset, value: Some(value(number)) });
+        let value = Some(value(number));
+        events.push(Event::Deliver { reader: FINAL, place, offset, value, life: 1 });
     }
     events.push(Event::Drained { reader: FINAL, place: PLACE, end: 10 });
     events.push(Event::Read { reader: FINAL });
@@ -113,23 +118,27 @@ fn each_other_rule_has_a_history_that_breaks_it() {
         finds(what, &events, rule);
     };
     let (place, promise) = (PLACE, Promise::AtLeastOnce);
-    let got = |offset, value| Event::Deliver { reader: FINAL, place, offset, value: Some(value) };
-    let attempt = |number| Event::Attempt { place, value: value(number), promise };
+    let got = |offset, value| {
+        let (reader, value) = (FINAL, Some(value));
+        Event::Deliver { reader, place, offset, value, life: 1 }
+    };
+    let attempt = |number| sent(place, value(number), promise);
     check_with("never sent", "C2 phantom", &[got(10, value(99))]);
     check_with("a copy", "C7", &[got(10, value(3))]);
     check_with("a copy out of order", "C5", &[got(10, value(3))]);
     let refused = Event::Refused { place, value: value(50) };
     check_with("refused", "C3", &[attempt(50), refused, got(10, value(50))]);
-    let before = Event::Ack { place, value: value(51), offset: 2 };
+    let before = Event::Ack { place, value: value(51), offset: 2, life: 1 };
     check_with("before its time", "C5", &[attempt(51), before]);
     check_with("an end that falls", "C8", &[Event::Bounds { place, start: 0, end: 12 }]);
-    let early = Event::Deliver { reader: 3, place, offset: 10, value: Some(value(60)) };
+    let early = Some(value(60));
+    let early = Event::Deliver { reader: 3, place, offset: 10, value: early, life: 1 };
     let seek = Event::Seek { reader: 3, place, offset: 10 };
     check_with("read and gone", "C8", &[attempt(60), seek, early]);
     let id = Event::ProducerId { id: 5 };
     check_with("an id twice", "twice", &[id.clone(), id]);
     let range = Event::OutOfRange { reader: 2, place, offset: 3 };
-    check_with("out of range", "no offset 3", &[range]);
+    check_with("out of range", "said to have no 3", &[range]);
 }
 
 #[test]

@@ -30,6 +30,8 @@ pub struct ConsumerPlan {
     pub topics: Vec<String>,
     /// Topics may vanish and come back: then it goes on with the new one.
     pub churn: bool,
+    /// A power cut may take back what was read.
+    pub relaxed: bool,
     /// Of the fetch request.
     pub version: i16,
     pub session: bool,
@@ -143,7 +145,7 @@ impl Consumer {
                     ));
                 }
                 if timestamp == EARLIEST {
-                    part.next = Some(told.offset);
+                    (part.next, part.epoch) = (Some(told.offset), -1);
                     let (reader, place, offset) = (self.id, part.place, told.offset);
                     ctx.history.add(Event::Seek { reader, place, offset });
                 } else {
@@ -218,7 +220,7 @@ impl Consumer {
                         }
                 });
                 let at = found.ok_or("records of a partition that was not asked for")?;
-                self.on_part(at, data, ctx)?;
+                self.on_part(at, data, answer.life, ctx)?;
                 if self.parts.is_empty() {
                     return Ok(());
                 }
@@ -231,6 +233,7 @@ impl Consumer {
         &mut self,
         at: usize,
         data: &PartitionData<'_>,
+        life: u64,
         ctx: &mut Ctx<'_>,
     ) -> Result<(), String> {
         let part = &mut self.parts[at];
@@ -252,6 +255,13 @@ impl Consumer {
             }
             code => return Err(format!("fetch of {place:?} at {next}: {code:?}")),
         }
+        if data.diverging_epoch.epoch >= 0 && self.plan.relaxed {
+            // What it read last is not there any more.
+            let offset = data.diverging_epoch.end_offset.min(next);
+            (part.next, part.epoch) = (Some(offset), data.diverging_epoch.epoch);
+            ctx.history.add(Event::Seek { reader, place, offset });
+            return Ok(());
+        }
         if data.diverging_epoch.epoch >= 0 {
             return Err(format!(
                 "{place:?} diverges at {:?}, read to {next}",
@@ -269,8 +279,11 @@ impl Consumer {
             if found.offset < wanted {
                 continue;
             }
+            if found.offset < start {
+                return Err(format!("{place:?}: offset {} below the start {start}", found.offset));
+            }
             let (offset, value) = (found.offset, found.value);
-            ctx.history.add(Event::Deliver { reader, place, offset, value });
+            ctx.history.add(Event::Deliver { reader, place, offset, value, life });
             part.next = Some(offset + 1);
             if found.epoch < part.epoch {
                 return Err(format!("{place:?}: the leader epoch falls at offset {offset}"));

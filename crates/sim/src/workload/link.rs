@@ -12,6 +12,8 @@ use crate::workload::Ctx;
 /// A connection, or none; `T` is what the client wants to remember with each request.
 pub struct Link<T> {
     conn: Option<ConnId>,
+    /// The life of the broker that it leads to.
+    life: u64,
     correlation: i32,
     pending: VecDeque<Pending<T>>,
 }
@@ -25,13 +27,15 @@ struct Pending<T> {
 /// An answer to be decoded as the message that the tag says.
 pub struct Answer<T> {
     pub tag: T,
+    /// Of the broker that gave it.
+    pub life: u64,
     version: i16,
     frame: Bytes,
 }
 
 impl<T> Default for Link<T> {
     fn default() -> Link<T> {
-        Link { conn: None, correlation: 0, pending: VecDeque::new() }
+        Link { conn: None, life: 0, correlation: 0, pending: VecDeque::new() }
     }
 }
 
@@ -48,6 +52,7 @@ impl<T> Link<T> {
     /// Connects if the broker is up.
     pub fn connect(&mut self, ctx: &mut Ctx<'_>) -> bool {
         let Some(life) = ctx.life else { return false };
+        self.life = ctx.lives;
         self.conn = Some(ctx.net.connect(&life.kafka as &dyn Protocol, ctx.now));
         true
     }
@@ -86,7 +91,7 @@ impl<T> Link<T> {
             let want = pending.correlation;
             return Err(format!("an answer to {correlation:?} where {want} is the next"));
         }
-        Ok(Some(Answer { tag: pending.tag, version: pending.version, frame }))
+        Ok(Some(Answer { tag: pending.tag, life: self.life, version: pending.version, frame }))
     }
 
     /// If the connection is over: closes it and returns what was never answered.

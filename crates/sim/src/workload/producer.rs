@@ -27,6 +27,8 @@ pub struct ProducerPlan {
     pub topics: Vec<String>,
     /// Topics may vanish and come back: then it goes on with the new one.
     pub churn: bool,
+    /// Somebody else makes the topics.
+    pub made: bool,
     pub promise: Promise,
     /// -1, 1, or 0 for no answer.
     pub acks: i16,
@@ -53,6 +55,7 @@ struct Batch {
     number: u64,
     values: Vec<Value>,
     bytes: Bytes,
+    time_ms: i64,
     flying: bool,
 }
 
@@ -113,7 +116,8 @@ impl Producer {
         if self.targets.is_empty() {
             if !self.asking {
                 self.asking = true;
-                topics::ask(&mut self.link, ctx, &self.plan.topics, true, Ask::Topics);
+                let create = !self.plan.made;
+                topics::ask(&mut self.link, ctx, &self.plan.topics, create, Ask::Topics);
             }
             return false;
         }
@@ -152,8 +156,11 @@ impl Producer {
             batch.flying = true;
             about.push((target.place, batch.number));
             let (place, promise) = (target.place, self.plan.promise);
+            let bytes = u32::try_from(batch.bytes.len().div_ceil(batch.values.len()));
+            let (bytes, time_ms) = (bytes.expect("small"), batch.time_ms);
             for value in &batch.values {
-                ctx.history.add(Event::Attempt { place, value: *value, promise });
+                let value = *value;
+                ctx.history.add(Event::Attempt { place, value, promise, time_ms, bytes });
             }
         }
         self.request(ctx, &chosen, about);
@@ -225,9 +232,11 @@ impl Producer {
             None => Sender { id: -1, epoch: -1, sequence: -1 },
         };
         target.sequence += i32::try_from(count).expect("small");
-        let bytes = batch(&values, len, ctx.now.wall, sender);
+        let time_ms = ctx.now.wall;
+        let bytes = batch(&values, len, time_ms, sender);
         self.next_batch += 1;
-        target.queue.push_back(Batch { number: self.next_batch, values, bytes, flying: false });
+        let number = self.next_batch;
+        target.queue.push_back(Batch { number, values, bytes, time_ms, flying: false });
     }
 
     /// Takes a batch out of its queue.
@@ -242,6 +251,9 @@ impl Producer {
             Ask::Topics(asked) => {
                 self.asking = false;
                 let known = topics::found(answer, *asked, self.id, ctx)?;
+                if self.plan.made && known.len() < self.plan.topics.len() {
+                    return Ok(());
+                }
                 self.targets = known.iter().flat_map(targets).collect();
             }
             Ask::Id => {
@@ -286,7 +298,8 @@ impl Producer {
                 };
                 let (place, number) = left.swap_remove(at);
                 let code = ErrorCode::from_number(partition.error_code);
-                self.on_outcome(place, number, code, partition.base_offset, ctx)?;
+                let taken = code.map(|code| (code, partition.base_offset));
+                self.on_outcome(place, number, taken, answer.life, ctx)?;
             }
         }
         if left.is_empty() || self.plan.churn {
@@ -300,33 +313,35 @@ impl Producer {
         &mut self,
         place: Place,
         number: u64,
-        code: Option<ErrorCode>,
-        base: i64,
+        told: Option<(ErrorCode, i64)>,
+        life: u64,
         ctx: &mut Ctx<'_>,
     ) -> Result<(), String> {
         let Some(target) = self.targets.iter_mut().find(|target| target.place == place) else {
             return Ok(());
         };
-        match code {
-            Some(ErrorCode::None) => {
+        let code = told.map(|told| told.0);
+        match told {
+            Some((ErrorCode::None, base)) => {
                 let Some(batch) = self.take(place, number) else {
                     return Err("a batch was acknowledged twice on one connection".into());
                 };
                 for (value, offset) in batch.values.iter().zip(base..) {
-                    ctx.history.add(Event::Ack { place, value: *value, offset });
+                    ctx.history.add(Event::Ack { place, value: *value, offset, life });
                 }
                 Ok(())
             }
-            Some(
+            Some((
                 ErrorCode::NotLeaderOrFollower
                 | ErrorCode::LeaderNotAvailable
                 | ErrorCode::RequestTimedOut
                 | ErrorCode::KafkaStorageError,
-            ) => {
+                _,
+            )) => {
                 target.land(number);
                 Ok(())
             }
-            Some(ErrorCode::OutOfOrderSequenceNumber)
+            Some((ErrorCode::OutOfOrderSequenceNumber, _))
                 if self.plan.promise == Promise::Idempotent =>
             {
                 if target.queue.front().is_some_and(|batch| batch.number == number) {
@@ -335,7 +350,7 @@ impl Producer {
                 target.land(number);
                 Ok(())
             }
-            Some(ErrorCode::UnknownTopicId | ErrorCode::UnknownTopicOrPartition)
+            Some((ErrorCode::UnknownTopicId | ErrorCode::UnknownTopicOrPartition, _))
                 if self.plan.churn =>
             {
                 self.targets.retain(|target| target.place.topic != place.topic);

@@ -45,7 +45,9 @@ impl Rogue {
         let mut bytes = batch(&[value], 10, ctx.now.wall, sender).to_vec();
         let at = 21 + ctx.chance.index(bytes.len() - 21);
         bytes[at] ^= 1 << ctx.chance.below(8);
+        let (time_ms, bytes_len) = (ctx.now.wall, bytes.len());
         let records = Bytes::from(bytes);
+        let bytes = u32::try_from(bytes_len).expect("small");
         let data = PartitionProduceData { index: partition, records: Some(&records) };
         let request = ProduceRequest {
             acks: -1,
@@ -58,7 +60,7 @@ impl Rogue {
             ..ProduceRequest::default()
         };
         let promise = Promise::AtLeastOnce;
-        ctx.history.add(Event::Attempt { place, value, promise });
+        ctx.history.add(Event::Attempt { place, value, promise, time_ms, bytes });
         self.link.send(ctx.net, VERSION, &request, Some(Ask::Produce(place, value)));
     }
 

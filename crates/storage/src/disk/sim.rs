@@ -180,6 +180,11 @@ impl SimDisk {
         state.files.retain(|id, _| live.contains(id));
     }
 
+    /// True if a sync failed and its writes are lost, though the page cache shows them.
+    pub fn forgets(&self) -> bool {
+        self.state.lock().files.values().any(|content| content.forgot)
+    }
+
     /// Flips one bit of a file at rest.
     pub fn flip(&self, path: &str, byte: u64, bit: u8) {
         let mut state = self.state.lock();
