@@ -237,14 +237,14 @@ impl Keeper {
         // Everything that is written goes into blobs; the frame that replay begins with is known
         // to be in a file, so it is the last written one at most and may be in both.
         let upto = open.map_or(written, |open| written.min(open - 1));
-        if !planted::active(Bug::BundleEarly) && !self.wait_for(upto) {
+        let early = planted::active(Bug::ImageEarly);
+        if !early && !self.wait_for(upto) {
             return Ok(());
         }
         if !planted::active(Bug::SkipBundle) {
             self.store.bundle(upto)?;
         }
         let mut images = self.images();
-        let early = planted::active(Bug::ImageEarly);
         if !early && !self.wait_for(images.applied) {
             return Ok(());
         }

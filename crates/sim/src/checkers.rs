@@ -1,6 +1,7 @@
 //! Judges a history: which promises it breaks. One pass gathers, then each rule scans. Knows only
 //! what the clients saw, and what somebody who looked from inside wrote down, never the broker.
 
+mod groups;
 mod kept;
 mod rules;
 #[cfg(test)]
@@ -143,6 +144,7 @@ pub fn check(events: &[Event]) -> Vec<String> {
     let mut all = gather(events);
     let mut broken = std::mem::take(&mut all.broken);
     broken.extend(rules::topics(events));
+    broken.extend(groups::groups(events));
     for rule in rules::RECORDS.iter().chain(kept::RULES) {
         broken.extend(rule(&all));
     }
@@ -190,23 +192,50 @@ fn gather(events: &[Event]) -> Gathered {
 impl Passing {
     fn take(&mut self, all: &mut Gathered, at: At, event: &Event) {
         match event {
+            Event::Attempt { .. } | Event::Ack { .. } | Event::Refused { .. } => {
+                self.produced(all, at, event);
+            }
+            Event::Seek { .. } | Event::Deliver { .. } | Event::OutOfRange { .. } => {
+                self.consumed(all, at, event);
+            }
+            Event::Down { how: Down::PowerLost | Down::PowerTorn | Down::Failed } => {
+                all.cuts.push(at);
+                self.forget_unsynced(all, at);
+            }
+            Event::Drained { reader, place, end } => {
+                self.drained.entry(*reader).or_default().insert(*place, *end);
+            }
+            Event::Read { reader } => {
+                let ends = self.drained.remove(reader).unwrap_or_default();
+                let of = |place: &Place| Some((*place, *self.begun.get(&(*reader, *place))?));
+                let starts = ends.keys().filter_map(of).collect();
+                let (reader, found) = (*reader, BTreeMap::new());
+                all.readings.push(Reading { reader, at, found, starts, ends });
+            }
+            Event::ProducerId { id } => {
+                if !self.ids.insert(*id) {
+                    all.broken.push(format!("producer id {id} was given out twice"));
+                }
+            }
+            _ => all.note(at, event),
+        }
+    }
+
+    fn produced(&mut self, all: &mut Gathered, at: At, event: &Event) {
+        match event {
             Event::Attempt { place, value, promise, time_ms, bytes } => {
                 let floor = self.acked_to.get(place).copied().unwrap_or(-1);
-                let (promise, time_ms, bytes) = (*promise, *time_ms, *bytes);
-                let (attempts, tried, refused) = (0, at, 0);
-                let (acked, acked_at) = (None, at);
-                let fresh = Sent {
-                    promise,
-                    attempts,
-                    tried,
-                    refused,
-                    time_ms,
-                    bytes,
+                let sent = all.sent.entry((*place, *value)).or_insert(Sent {
+                    promise: *promise,
+                    attempts: 0,
+                    tried: at,
+                    refused: 0,
+                    time_ms: *time_ms,
+                    bytes: *bytes,
                     floor,
-                    acked,
-                    acked_at,
-                };
-                let sent = all.sent.entry((*place, *value)).or_insert(fresh);
+                    acked: None,
+                    acked_at: at,
+                });
                 sent.attempts += 1;
                 sent.tried = at;
             }
@@ -226,6 +255,12 @@ impl Passing {
                     sent.refused += 1;
                 }
             }
+            _ => {}
+        }
+    }
+
+    fn consumed(&mut self, all: &mut Gathered, at: At, event: &Event) {
+        match event {
             Event::Seek { reader, place, offset } => {
                 self.next.insert((*reader, *place), *offset);
                 self.begun.insert((*reader, *place), (*offset, at));
@@ -259,26 +294,7 @@ impl Passing {
                         .push(format!("reader {reader}: {place:?} is said to have no {offset}"));
                 }
             }
-            Event::Down { how: Down::PowerLost | Down::PowerTorn | Down::Failed } => {
-                all.cuts.push(at);
-                self.forget_unsynced(all, at);
-            }
-            Event::Drained { reader, place, end } => {
-                self.drained.entry(*reader).or_default().insert(*place, *end);
-            }
-            Event::Read { reader } => {
-                let ends = self.drained.remove(reader).unwrap_or_default();
-                let of = |place: &Place| Some((*place, *self.begun.get(&(*reader, *place))?));
-                let starts = ends.keys().filter_map(of).collect();
-                let (reader, found) = (*reader, BTreeMap::new());
-                all.readings.push(Reading { reader, at, found, starts, ends });
-            }
-            Event::ProducerId { id } => {
-                if !self.ids.insert(*id) {
-                    all.broken.push(format!("producer id {id} was given out twice"));
-                }
-            }
-            _ => all.note(at, event),
+            _ => {}
         }
     }
 

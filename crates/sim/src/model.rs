@@ -88,6 +88,16 @@ pub enum Event {
     Read { reader: ClientId },
     /// An id for idempotent producing was given out.
     ProducerId { id: i64 },
+    /// A member of the group was told that it is in, and who leads.
+    Joined { generation: i32, leader: String, life: u64 },
+    /// The member that the group calls so was given these partitions.
+    Assigned { generation: i32, name: String, partitions: Vec<i32>, life: u64 },
+    /// A member of that generation commits a number, which nobody ever did before.
+    CommitTried { partition: i32, number: i64, generation: i32 },
+    /// The broker says that the number is kept.
+    CommitKept { partition: i32, number: i64 },
+    /// What is committed, asked when the history had `asked` events.
+    CommitSeen { partition: i32, number: Option<i64>, asked: usize },
     /// The broker ended, by the power, a kill, an error or orderly.
     Down { how: Down },
     /// It serves again.

@@ -128,6 +128,11 @@ impl Net {
         }
     }
 
+    /// True if the client has gone and the broker does not know yet.
+    pub fn is_left(&self, id: ConnId) -> bool {
+        self.conns.get(&id).is_some_and(|conn| conn.left)
+    }
+
     /// Connections of which the broker holds an end.
     pub fn open(&self) -> Vec<ConnId> {
         let open = self.conns.iter().filter(|(_, conn)| conn.server.is_some());

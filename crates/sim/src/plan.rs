@@ -13,6 +13,7 @@ use crate::model::Promise;
 use crate::workload::admin::AdminPlan;
 use crate::workload::consumer::ConsumerPlan;
 use crate::workload::founder::FounderPlan;
+use crate::workload::member::{MemberPlan, STATIC};
 use crate::workload::producer::ProducerPlan;
 
 /// Long enough that only a wake can end such a poll within a run.
@@ -73,6 +74,10 @@ pub struct Plan {
     pub churned: Vec<String>,
     pub producers: Vec<ProducerPlan>,
     pub consumers: Vec<ConsumerPlan>,
+    /// Members of one group over the first topic.
+    pub members: Vec<MemberPlan>,
+    /// How long the first round of the group waits for more of them, in milliseconds.
+    pub join_delay_ms: u32,
     /// Makes the topics that are kept otherwise than usual.
     pub founder: Option<FounderPlan>,
     pub admin: Option<AdminPlan>,
@@ -126,6 +131,8 @@ impl Plan {
             partitions,
             producers: Vec::new(),
             consumers: Vec::new(),
+            members: Vec::new(),
+            join_delay_ms: *chance.pick(&[0, 0, 30]),
             founder: None,
             admin: None,
             rogue: chance.one_in(4),
@@ -152,13 +159,23 @@ impl Plan {
         if chance.one_in(2) {
             plan.found(chance);
         }
+        if chance.one_in(2) {
+            for at in 0..chance.range(1, 3) {
+                plan.members.push(MemberPlan {
+                    topic: plan.topics[0].clone(),
+                    partitions: i32::try_from(partitions).expect("small"),
+                    instance: chance.one_in(3).then(|| format!("{STATIC}{at}")),
+                    pause: chance.range(2, 6),
+                });
+            }
+        }
         plan
     }
 
     /// Adds topics that are kept otherwise than usual, each with a producer and a reader.
     fn found(&mut self, chance: &mut Chance) {
         let mut topics = Vec::new();
-        for at in 0..chance.range(1, 2) {
+        for at in 0..chance.range(1, 3) {
             let (name, policy) = kept(chance);
             let name = format!("{name}-{at}");
             let mut producer = producer(chance, std::slice::from_ref(&name), false);

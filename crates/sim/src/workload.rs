@@ -5,6 +5,7 @@ pub mod admin;
 pub mod consumer;
 pub mod founder;
 pub mod link;
+pub mod member;
 pub mod producer;
 pub mod records;
 pub mod rogue;

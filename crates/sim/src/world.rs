@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use sabir_broker::Settings;
 use sabir_broker::clock::Now;
+use sabir_broker::group::GroupSettings;
 use sabir_broker::random::Seeded;
 use sabir_broker::ticket::Class;
 use sabir_storage::disk::sim::{Cut, Fault, SimDisk};
@@ -21,6 +22,7 @@ use crate::plan::Plan;
 use crate::workload::admin::Admin;
 use crate::workload::consumer::Consumer;
 use crate::workload::founder::Founder;
+use crate::workload::member::{self, Member};
 use crate::workload::producer::Producer;
 use crate::workload::rogue::Rogue;
 use crate::workload::{Client, Ctx};
@@ -31,6 +33,8 @@ const WALL_BEGIN_MS: i64 = 1_767_225_600_000;
 const WALL_JUMP_MS: u64 = 20 * 60 * 1000;
 /// Openings in a row that may fail because something was broken.
 const OPENINGS_MAX: u32 = 20;
+/// How much more seldom bytes move that a client sent before it left.
+const LATE: u64 = 8;
 /// What each may do in one sweep.
 const ACTS: u32 = 3;
 
@@ -134,6 +138,10 @@ impl World {
             let id = self.next_client();
             self.clients.push(Box::new(Consumer::new(id, consumer)));
         }
+        for member in plan.members {
+            let id = self.next_client();
+            self.clients.push(Box::new(Member::new(id, member)));
+        }
         if let Some(founder) = plan.founder {
             let id = self.next_client();
             self.clients.push(Box::new(Founder::new(id, founder)));
@@ -229,7 +237,12 @@ impl World {
 
     fn any_conn(&mut self) -> Option<u64> {
         let open = self.net.open();
-        if open.is_empty() { None } else { Some(*self.chance.pick(&open)) }
+        if open.is_empty() {
+            return None;
+        }
+        // What somebody sent before it left may arrive when it has sent more elsewhere.
+        let id = *self.chance.pick(&open);
+        (!self.net.is_left(id) || self.chance.one_in(LATE)).then_some(id)
     }
 
     fn deliver_some(&mut self) {
@@ -308,8 +321,21 @@ impl World {
             life.pump.end_sync(upto);
         }
         life.pump.retain(self.now);
-        if life.pump.staged() > 0 && life.pump.write().is_err() {
-            return self.die_of_disk();
+        if life.pump.staged() > 0 {
+            if life.pump.write().is_err() {
+                return self.die_of_disk();
+            }
+            // What retention decided is not durable yet.
+            if self.plan.faults.power_in > 0 && !self.finishing && self.chance.one_in(3) {
+                self.cut_at = Some(self.counts.steps + self.chance.below(10));
+            }
+        }
+        if self.plan.faults.disk_in > 0 && !self.finishing && self.chance.one_in(8) {
+            // In the middle of what the keeper does.
+            let kind = self.plan.faults.disk_kind.unwrap_or(std::io::ErrorKind::Other);
+            let after = self.chance.below(40);
+            self.counts.faults += 1;
+            self.disk.fail(Fault { after, kind, syncs_only: false });
         }
         if self.now.wall > self.wall_max {
             self.wall_max = self.now.wall;
@@ -469,7 +495,14 @@ impl World {
 
     fn open(&mut self) -> Result<Life, sabir_broker::OpenError> {
         let (wal, keeper) = (self.plan.wal, self.plan.keeper);
-        let settings = Settings { wal, keeper, ..Settings::default() };
+        let groups = GroupSettings {
+            session_timeout_ms_min: member::SESSION_MS.unsigned_abs(),
+            initial_delay_ms: self.plan.join_delay_ms,
+            // Wall clocks jump; a group that ends begins with its first generation again.
+            unused_ms: u64::from(u32::MAX),
+            ..GroupSettings::default()
+        };
+        let settings = Settings { wal, keeper, groups, ..Settings::default() };
         let protocol = sabir_kafka::Settings {
             default_partitions: self.plan.partitions,
             ..sabir_kafka::Settings::default()

@@ -8,7 +8,13 @@ use sabir_storage::planted::{BUGS, Bug, plant};
 /// Seeds within which a bug must be found.
 fn bound(bug: Bug) -> u64 {
     match bug {
-        Bug::TrustOldGeneration => 2000,
+        // They need two rare things within a few steps.
+        Bug::TrustOldGeneration
+        | Bug::AckKnownEarly
+        | Bug::ShowStartEarly
+        | Bug::DeleteBlobEarly
+        | Bug::AppendRefused
+        | Bug::CommitZombie => 2000,
         _ => 200,
     }
 }

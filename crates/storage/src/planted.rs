@@ -42,16 +42,20 @@ pub enum Bug {
     ShowStartEarly,
     /// Retention by size leaves less than it has to.
     RetainTooLittle,
-    /// A checkpoint does not wait until what it stores is durable.
+    /// A checkpoint does not wait until what it bundles and stores is durable.
     ImageEarly,
     /// Blobs are deleted before the commit that takes them off the list.
     DeleteBlobEarly,
     /// The WAL is trimmed before the commit of the checkpoint that makes it needless.
     TrimEarly,
-    /// Batches are bundled before they are durable.
-    BundleEarly,
     /// A checkpoint leaves out some of the producers that have changed.
     ForgetProducerRows,
+    /// A member's request is answered before what it rests on is durable.
+    AnswerGroupEarly,
+    /// Commits of members of an older generation are taken.
+    CommitZombie,
+    /// A checkpoint leaves out the offsets of groups.
+    ForgetOffsetRows,
     /// A batch that was refused for want of room is appended all the same.
     AppendRefused,
     /// A checkpoint does not write into blobs what replay will leave out.
@@ -82,8 +86,10 @@ pub const BUGS: &[Bug] = &[
     Bug::ImageEarly,
     Bug::DeleteBlobEarly,
     Bug::TrimEarly,
-    Bug::BundleEarly,
     Bug::ForgetProducerRows,
+    Bug::AnswerGroupEarly,
+    Bug::CommitZombie,
+    Bug::ForgetOffsetRows,
     Bug::AppendRefused,
     Bug::SkipBundle,
 ];

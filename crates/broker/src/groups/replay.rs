@@ -9,6 +9,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use sabir_storage::planted::{self, Bug};
 use sabir_storage::state::{Changes, Key, Kind};
 use sabir_storage::ticket::FrameNo;
 
@@ -153,6 +154,9 @@ fn put_rows(held: &mut Held, key: impl Fn(Kind, u64) -> Key, applied: FrameNo, i
     }
     into.put.push((key(Kind::Group, APPLIED), applied.to_le_bytes().to_vec()));
     for (page, row) in rows.pages {
+        if planted::active(Bug::ForgetOffsetRows) {
+            continue;
+        }
         let key = key(Kind::Offsets, u64::from(page.slot) << 32 | u64::from(page.page));
         match row {
             Some(row) => into.put.push((key, row)),

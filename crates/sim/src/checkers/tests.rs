@@ -163,3 +163,111 @@ fn topics_do_not_vanish_or_come_back() {
     check(&[tried(Made), done(1, Made), tried(Gone), done(1, Gone), seen(Some(1), 4)], 1);
     check(&[seen(Some(1), 0)], 1);
 }
+
+#[test]
+fn a_relaxed_log_loses_its_end_to_a_power_cut_and_nothing_else() {
+    use crate::model::{Down, Keeping};
+    let place = PLACE;
+    let kept = |relaxed| {
+        let how = Keeping { relaxed, ..Keeping::default() };
+        Event::Kept { topic: place.topic, how }
+    };
+    let ack = |number, offset| Event::Ack { place, value: value(number), offset, life: 1 };
+    let sent = |number| sent(place, value(number), Promise::AtLeastOnce);
+    let got = |offset, number| {
+        let value = Some(value(number));
+        Event::Deliver { reader: FINAL, place, offset, value, life: 2 }
+    };
+    let looked = |end, synced| Event::Looked { place, start: 0, end, synced };
+    // 0 and 1 are written, then the process ends in some way, then 2 is sent.
+    let check = |relaxed, how, synced, then: &[Event], rule: Option<&str>| {
+        let mut events = vec![kept(relaxed), Event::Up, sent(0), ack(0, 0), sent(1), ack(1, 1)];
+        events.extend([looked(2, synced), Event::Down { how }, Event::Up, sent(2)]);
+        events.push(Event::Seek { reader: FINAL, place, offset: 0 });
+        events.extend(then.iter().cloned());
+        let end = then.len() as i64;
+        events.push(Event::Drained { reader: FINAL, place, end });
+        events.push(Event::Read { reader: FINAL });
+        match rule {
+            None => assert_eq!(super::check(&events), Vec::<String>::new(), "{events:?}"),
+            Some(rule) => finds("shortened", &events, rule),
+        }
+    };
+    check(true, Down::PowerLost, false, &[got(0, 0), got(1, 2)], None);
+    check(true, Down::PowerLost, false, &[], None);
+    check(true, Down::Killed, false, &[got(0, 0), got(1, 2)], Some("C1"));
+    check(true, Down::PowerLost, true, &[got(0, 0), got(1, 2)], Some("C4"));
+    check(false, Down::PowerLost, false, &[got(0, 0), got(1, 2)], Some("C4"));
+    check(true, Down::PowerLost, false, &[got(0, 2), got(1, 1)], Some("a hole"));
+    check(true, Down::PowerLost, true, &[got(0, 0)], Some("C8"));
+}
+
+#[test]
+fn logs_begin_later_only_as_their_policy_says() {
+    use crate::model::Keeping;
+    let looked = |start| Event::Looked { place: PLACE, start, end: 10, synced: true };
+    let check = |how: Keeping, starts: &[i64], rule: Option<&str>| {
+        let mut events = vec![Event::Kept { topic: PLACE.topic, how }];
+        events.push(Event::Clock { wall_ms: 1500 });
+        events.extend(good());
+        let last = starts.last().copied().unwrap_or(0);
+        let at = events.len() - 12;
+        events.splice(at..at, starts.iter().map(|start| looked(*start)));
+        // The last reading begins there.
+        events.retain(|event| {
+            !matches!(event, Event::Deliver { reader: FINAL, offset, .. } if *offset < last)
+        });
+        for event in &mut events {
+            if let Event::Seek { reader: FINAL, offset, .. } = event {
+                *offset = last;
+            }
+        }
+        match rule {
+            None => assert_eq!(super::check(&events), Vec::<String>::new(), "{how:?} {starts:?}"),
+            Some(rule) => finds("begins", &events, rule),
+        }
+    };
+    let by_time = |ms| Keeping { retention_ms: Some(ms), ..Keeping::default() };
+    let by_size = |bytes| Keeping { retention_bytes: Some(bytes), ..Keeping::default() };
+    check(by_time(100), &[2, 5], None);
+    check(by_time(100), &[5, 2], Some("C17"));
+    check(by_time(900), &[2], Some("too early"));
+    check(by_size(500), &[2, 5], None);
+    check(by_size(501), &[2, 5], Some("bytes left"));
+    check(Keeping::default(), &[2], Some("nothing says it may"));
+}
+
+#[test]
+fn each_rule_about_groups_has_a_history_that_breaks_it() {
+    let joined = |generation, leader: &str, life| {
+        let leader = leader.to_owned();
+        Event::Joined { generation, leader, life }
+    };
+    let assigned = |generation, name: &str, partitions: &[i32]| {
+        let (name, partitions) = (name.to_owned(), partitions.to_vec());
+        Event::Assigned { generation, name, partitions, life: 1 }
+    };
+    let tried = |number, generation| Event::CommitTried { partition: 0, number, generation };
+    let kept = |number| Event::CommitKept { partition: 0, number };
+    let seen = |number, asked| Event::CommitSeen { partition: 0, number, asked };
+    let check = |events: &[Event], broken: usize| {
+        let mut all = vec![Event::Up];
+        all.extend(events.iter().cloned());
+        assert_eq!(super::groups::groups(&all).len(), broken, "{events:?}");
+    };
+    check(&[joined(1, "a", 1), joined(1, "a", 1), assigned(1, "a", &[0])], 0);
+    check(&[joined(1, "a", 1), joined(1, "b", 1)], 1);
+    check(&[assigned(1, "a", &[0]), assigned(1, "b", &[0])], 1);
+    check(&[assigned(1, "a", &[0]), assigned(1, "a", &[])], 1);
+    check(&[joined(3, "a", 1), joined(2, "a", 2)], 1);
+    check(&[joined(2, "a", 1), joined(3, "a", 1), joined(2, "a", 2)], 0);
+    check(&[joined(2, "a", 1), assigned(3, "a", &[]), joined(2, "a", 2)], 1);
+    check(&[tried(5, 1), kept(5), seen(Some(5), 3)], 0);
+    check(&[tried(5, 1), kept(5), seen(None, 3)], 1);
+    check(&[tried(5, 1), kept(5), seen(None, 2)], 0);
+    check(&[tried(5, 1), kept(5), tried(6, 1), kept(6), seen(Some(5), 5)], 1);
+    check(&[tried(5, 1), tried(6, 1), kept(6), seen(Some(5), 4)], 0);
+    check(&[tried(5, 1), tried(6, 2), kept(6), seen(Some(5), 4)], 1);
+    check(&[seen(Some(5), 1)], 1);
+    check(&[assigned(2, "a", &[0]), tried(5, 1), kept(5)], 1);
+}

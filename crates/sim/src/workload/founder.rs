@@ -1,5 +1,5 @@
-//! Somebody who makes the topics that are kept otherwise than usual, and makes them again if a crash
-//! took them before they were kept.
+//! Somebody who makes the topics that are kept otherwise than usual, and makes them again if a
+//! crash took them before they were kept.
 
 use sabir_broker::declare::Declare;
 use sabir_broker::error::Kind;

@@ -338,6 +338,10 @@ impl Producer {
                 | ErrorCode::KafkaStorageError,
                 _,
             )) => {
+                let batch = target.queue.iter().find(|batch| batch.number == number);
+                for value in batch.iter().flat_map(|batch| &batch.values) {
+                    ctx.history.add(Event::Refused { place, value: *value });
+                }
                 target.land(number);
                 Ok(())
             }
