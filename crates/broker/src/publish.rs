@@ -32,6 +32,7 @@ impl Caller {
             let reserved = match self.admit(core, bytes) {
                 Ok(reserved) => reserved,
                 Err(error) => {
+                    rest.iter().for_each(|(shard, op)| core.lock(*shard).refuse(op));
                     for (shard, op) in rest.iter().filter(|_| planted::active(Bug::AppendRefused)) {
                         let _refused = core.lock(*shard).append(now, op, me);
                     }

@@ -35,6 +35,9 @@ pub struct LogState {
     /// Each opening of the broker that appended, with its first offset.
     pub epochs: Vec<(i32, Offset)>,
     pub producers: Map<i64, Producer>,
+    /// Producers that the log does not know and whose first batch was refused: what they had sent
+    /// after it comes too early.
+    refused: BTreeSet<i64>,
     /// Frame up to which the stored row has everything; replay skips so far.
     pub stored: FrameNo,
     /// In the list of what the next checkpoint has to store.
@@ -165,6 +168,7 @@ impl Shard {
             born,
             epochs: Vec::new(),
             producers: Map::default(),
+            refused: BTreeSet::new(),
             stored: 0,
             dirty: true,
             changed: BTreeSet::new(),
@@ -191,6 +195,9 @@ impl Shard {
         let start = log.view.start();
         if op.header.has_producer() {
             match Producer::judge(log.producers.get(&op.header.producer_id), &op.header) {
+                Verdict::Append if log.awaits_first(&op.header) => {
+                    return Err(Error::new(Kind::Conflict, "the first batch was refused"));
+                }
                 Verdict::Append => {}
                 Verdict::Known { base, ticket } => {
                     let early = planted::active(Bug::AckKnownEarly);
@@ -226,6 +233,17 @@ impl Shard {
             stage.wakes.push((log.class, me.clone()));
         }
         Ok(Placed { base, ticket, known: false, start })
+    }
+
+    /// Takes note of a batch that was refused for want of room: a producer that sends several at
+    /// once may have its second one on the way.
+    pub fn refuse(&mut self, op: &AppendOp) {
+        let Some(log) = self.logs.get_mut(&op.log) else { return };
+        let first = op.header.has_producer() && op.header.base_sequence == 0;
+        let known = log.producers.contains_key(&op.header.producer_id);
+        if first && !known && log.refused.len() < PRODUCERS_MAX {
+            log.refused.insert(op.header.producer_id);
+        }
     }
 
     /// Stages an effect on an entity of this shard; it is durable with the ticket returned.
@@ -303,7 +321,13 @@ impl LogState {
             let producer = self.producers.entry(batch.producer_id).or_default();
             producer.record(batch, batch.base_offset, ticket, now_ms);
             self.changed.insert(batch.producer_id);
+            self.refused.remove(&batch.producer_id);
         }
+    }
+
+    /// True if the batch is not the first of a producer whose first one was refused.
+    fn awaits_first(&self, batch: &Header) -> bool {
+        batch.base_sequence != 0 && self.refused.contains(&batch.producer_id)
     }
 
     fn touch(&mut self, dirty: &mut Vec<LogId>) {

@@ -5,6 +5,7 @@
 pub mod chance;
 pub mod checkers;
 pub mod crash;
+pub mod flip;
 pub mod life;
 pub mod model;
 pub mod net;

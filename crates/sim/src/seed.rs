@@ -109,7 +109,7 @@ fn play(world: &mut World) -> Vec<String> {
 }
 
 /// Goes on until everybody is done; says who is not, once none of them gets any further.
-fn finish(world: &mut World) -> Vec<String> {
+pub(crate) fn finish(world: &mut World) -> Vec<String> {
     let mut before = world.unfinished();
     let begun = world.now.mono;
     let mut since = begun;

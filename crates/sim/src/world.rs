@@ -424,7 +424,7 @@ impl World {
     }
 
     /// An orderly end: everything is written and synced.
-    fn stop(&mut self) {
+    pub fn stop(&mut self) {
         let Some(life) = &mut self.life else { return };
         if let Some(upto) = life.syncing.take() {
             life.pump.end_sync(upto);

@@ -180,6 +180,24 @@ impl SimDisk {
         state.files.retain(|id, _| live.contains(id));
     }
 
+    /// Another disk with the files as they are seen now, all of them synced.
+    pub fn copy(&self) -> Arc<SimDisk> {
+        let state = self.state.lock();
+        let files = state.files.iter().map(|(id, content)| {
+            let (seen, kept) = (content.seen.clone(), content.seen.clone());
+            (*id, Content { seen, kept, ..Content::default() })
+        });
+        let copy = State {
+            files: files.collect(),
+            seen: state.seen.clone(),
+            kept: state.seen.clone(),
+            dirs: state.dirs.clone(),
+            next: state.next,
+            ..State::default()
+        };
+        Arc::new(SimDisk { state: Mutex::new(copy) })
+    }
+
     /// True if a sync failed and its writes are lost, though the page cache shows them.
     pub fn forgets(&self) -> bool {
         self.state.lock().files.values().any(|content| content.forgot)
