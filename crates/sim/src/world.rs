@@ -330,12 +330,13 @@ impl World {
                 self.cut_at = Some(self.counts.steps + self.chance.below(10));
             }
         }
-        if self.plan.faults.disk_in > 0 && !self.finishing && self.chance.one_in(8) {
+        if self.plan.faults.disk_in > 0 && !self.finishing && self.chance.one_in(4) {
             // In the middle of what the keeper does.
             let kind = self.plan.faults.disk_kind.unwrap_or(std::io::ErrorKind::Other);
-            let after = self.chance.below(40);
+            let syncs_only = self.chance.one_in(2);
+            let after = self.chance.below(if syncs_only { 6 } else { 40 });
             self.counts.faults += 1;
-            self.disk.fail(Fault { after, kind, syncs_only: false });
+            self.disk.fail(Fault { after, kind, syncs_only });
         }
         if self.now.wall > self.wall_max {
             self.wall_max = self.now.wall;

@@ -11,10 +11,8 @@ fn bound(bug: Bug) -> u64 {
         // They need two rare things within a few steps.
         Bug::TrustOldGeneration
         | Bug::AckKnownEarly
-        | Bug::ShowStartEarly
-        | Bug::DeleteBlobEarly
-        | Bug::AppendRefused
-        | Bug::CommitZombie => 2000,
+        | Bug::ShowStartEarly => 2000,
+        Bug::DeleteBlobEarly | Bug::CommitZombie => 8000,
         _ => 200,
     }
 }
