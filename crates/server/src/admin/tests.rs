@@ -33,7 +33,7 @@ impl House {
     }
 
     fn caller(&self) -> Caller {
-        Caller::new(self.broker.clone(), Identity::anonymous(), NAMESPACE)
+        Caller::new(self.broker.clone(), Identity::anonymous(), namespace::DEFAULT)
     }
 
     async fn ask(&self, method: &str, path: &str, body: &str) -> (u16, Value) {
