@@ -138,7 +138,8 @@ async fn metrics_page(State(admin): State<Arc<Admin>>) -> Result<Response, Refus
         let uptime = admin.clock.now().mono.since(admin.started).as_secs_f64();
         let caller = admin.caller();
         let broker = caller.stats()?;
-        Ok::<_, Refused>(metrics::page(admin.sources(), uptime, &broker, &caller.topic_stats()))
+        let (namespaces, topics) = (caller.namespaces(), caller.all_topic_stats());
+        Ok::<_, Refused>(metrics::page(admin.sources(), uptime, &broker, &namespaces, &topics))
     });
     Ok(([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], page.await?).into_response())
 }

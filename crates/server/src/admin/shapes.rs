@@ -252,7 +252,7 @@ pub struct Exposure {
 pub struct Exposed {
     pub listener: String,
     pub protocol: String,
-    /// Whose topics and groups are served on it; absent = of all, or of `default`.
+    /// Whose topics and groups are served on it; absent = of `default`, or of all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub namespace: Option<String>,
     pub address: String,
