@@ -245,7 +245,8 @@ impl Caller {
         Ok(self.put_namespace(row))
     }
 
-    /// Changes the quota of a namespace as it stands; live connections keep to it at once.
+    /// Changes the quota of a namespace as it stands; live connections keep to it at once. Who is
+    /// held back at that moment waits to the end of what was told.
     ///
     /// # Errors
     /// `Denied`; `NotFound`; `Invalid` as [`Quota::check`]; those of `change`.

@@ -34,6 +34,14 @@ fn a_bucket_holds_back_what_exceeds_burst_and_rate() {
 }
 
 #[test]
+fn a_third_of_a_second_is_rounded_up() {
+    let bucket = Bucket::default();
+    bucket.set(Some(3));
+    let holds = [3, 1, 1, 1].map(|amount| bucket.take(at(0), amount).as_nanos());
+    assert_eq!(holds, [0, 333_333_334, 666_666_668, 1_000_000_002]);
+}
+
+#[test]
 fn a_changed_rate_forgets_what_was_owed_and_the_same_does_not() {
     let meter = Meter::default();
     assert_eq!(meter.charge(at(0), Charge::BytesIn, u64::MAX), Duration::ZERO);
