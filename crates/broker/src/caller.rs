@@ -81,6 +81,8 @@ impl Caller {
         self.charge(now, Charge::BytesOut, bytes as u64);
     }
 
+    /// Charges the meter of its namespace. Where a client has others too, such as one of its own,
+    /// each is charged and the longest time counts.
     pub(crate) fn charge(&self, now: Now, what: Charge, amount: u64) {
         let hold = self.meter.charge(now.mono, what, amount);
         if !hold.is_zero() {
