@@ -290,9 +290,6 @@ impl Keeper {
     }
 
     fn commit(&self, commit: &Commit) -> Result<(), StoreError> {
-        if planted::active(Bug::DeleteBlobEarly) {
-            self.store.delete(&commit.free)?;
-        }
         if planted::active(Bug::TrimEarly) {
             self.wal.trim(commit.row.replay_from.frame)?;
         }

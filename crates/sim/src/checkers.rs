@@ -289,7 +289,8 @@ impl Passing {
                 self.missed.insert((*reader, *place), *offset);
                 let how = all.keeping(*place);
                 let retained = how.retention_ms.is_some() || how.retention_bytes.is_some();
-                if !retained && !(how.relaxed && !all.cuts.is_empty()) {
+                let shortened = how.relaxed && !all.cuts.is_empty();
+                if !retained && !shortened {
                     all.broken
                         .push(format!("reader {reader}: {place:?} is said to have no {offset}"));
                 }

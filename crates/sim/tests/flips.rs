@@ -13,7 +13,8 @@ fn a_flipped_bit_is_named_or_has_no_effect() {
     for seed in SEEDS {
         let all = flips(seed, wanted.unwrap_or(FLIPS));
         println!(
-            "seed {seed}: {} flips, {} refused at the start, {} named to readers, {} without effect",
+            "seed {seed}: {} flips, {} refused at the start, {} named to readers, {} without \
+             effect",
             all.tried, all.refused, all.named, all.without_effect
         );
         let shown: Vec<&String> = all.broken.iter().take(20).collect();

@@ -44,8 +44,6 @@ pub enum Bug {
     RetainTooLittle,
     /// A checkpoint does not wait until what it bundles and stores is durable.
     ImageEarly,
-    /// Blobs are deleted before the commit that takes them off the list.
-    DeleteBlobEarly,
     /// The WAL is trimmed before the commit of the checkpoint that makes it needless.
     TrimEarly,
     /// A checkpoint leaves out some of the producers that have changed.
@@ -84,7 +82,6 @@ pub const BUGS: &[Bug] = &[
     Bug::ShowStartEarly,
     Bug::RetainTooLittle,
     Bug::ImageEarly,
-    Bug::DeleteBlobEarly,
     Bug::TrimEarly,
     Bug::ForgetProducerRows,
     Bug::AnswerGroupEarly,
