@@ -169,6 +169,37 @@ pub fn parse_frame(secret: Secret, frame: &Bytes) -> Option<(FrameHeader, Vec<Se
     Some((header, sections))
 }
 
+/// The sections of a frame that are whole, and the shards of those that are not; None if its header
+/// is not whole.
+pub(crate) fn salvage_frame(
+    secret: Secret,
+    frame: &Bytes,
+) -> Option<(Vec<SectionView>, Vec<u16>)> {
+    let front: &[u8; FRAME_HEADER] = frame.first_chunk()?;
+    let header = FrameHeader::parse(front)?;
+    let section = |at: usize| frame.get(at..at + SECTION_HEADER)?.first_chunk().copied();
+    let end = FRAME_HEADER + header.len as usize;
+    if frame.len() < end || !header.check(secret, front, section) {
+        return None;
+    }
+    let (mut sections, mut lost) = (Vec::new(), Vec::new());
+    let mut at = FRAME_HEADER;
+    while at < end {
+        let head = section(at)?;
+        let start = at + SECTION_HEADER;
+        at = start + u32_at(&head, 4) as usize;
+        let shard = u16::from_le_bytes([head[8], head[9]]);
+        let effects = frame.get(start..at).map(|_| frame.slice(start..at));
+        match effects.filter(|effects| secret.crc(effects) == u32_at(&head, 0)) {
+            Some(effects) => {
+                sections.push(SectionView { shard, count: u32_at(&head, 12), effects });
+            }
+            None => lost.push(shard),
+        }
+    }
+    Some((sections, lost))
+}
+
 /// Effects of one shard on their way into a frame: small ones copied, large payloads shared until
 /// the frame is put together.
 #[derive(Default)]

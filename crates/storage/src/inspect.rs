@@ -20,7 +20,7 @@ mod state;
 mod unwritten;
 mod wal;
 
-use unwritten::Unwritten;
+pub(crate) use unwritten::Unwritten;
 
 /// What is found in files whose content the storage does not know.
 pub trait Decoder {

@@ -1,0 +1,196 @@
+//! Reads a damaged WAL: every frame and every section whose checksum is right, in the order of
+//! their numbers, and which frames are missing between them. The counterpart of
+//! [`super::replay`], which takes nothing behind a gap; what was never promised stays out here too.
+
+use std::ops::Range;
+
+use super::Place;
+use super::files::name_of;
+use super::replay::{Opened, ReplayError, header_is_valid, open_all, read};
+use crate::aligned::PAGE;
+use crate::disk::Disk;
+use crate::frame::{FILE_HEADER, FrameHeader, Secret, SectionView, salvage_frame};
+use crate::ticket::FrameNo;
+
+/// Bytes read at once while looking for frames.
+const WINDOW: usize = 4 << 20;
+
+/// A frame that is there, with those of its sections that are whole.
+pub struct Salvaged {
+    pub number: FrameNo,
+    pub sections: Vec<SectionView>,
+}
+
+/// Durable frames that are not there, or not whole.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Gap {
+    pub frames: Range<FrameNo>,
+    /// Where the first of them lies, or should.
+    pub path: String,
+    pub bytes: Range<u64>,
+    /// The shards whose sections are lost; empty = every section.
+    pub shards: Vec<u16>,
+}
+
+/// What a damaged WAL has.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Rest {
+    /// The first frame that was visited.
+    pub first: Option<FrameNo>,
+    /// The highest number that anything tells of.
+    pub highest: FrameNo,
+    /// The highest generation seen anywhere.
+    pub generation: u32,
+    /// The highest number of any file.
+    pub last_file: u64,
+    pub gaps: Vec<Gap>,
+}
+
+/// A frame whose header is whole.
+struct Seen {
+    header: FrameHeader,
+    file: usize,
+    at: u64,
+}
+
+/// Visits what is left of the frames from `from` on, or of all, where that is not known. `known` is
+/// the frame up to which everything is known to have been durable.
+///
+/// # Errors
+/// What the disk says when files are listed, and what the visitor says.
+pub fn salvage(
+    disk: &dyn Disk,
+    secret: Secret,
+    from: Option<Place>,
+    known: FrameNo,
+    visit: &mut dyn FnMut(Salvaged) -> Result<(), ReplayError>,
+) -> Result<Rest, ReplayError> {
+    let files = open_all(disk, secret)?;
+    let mut seen = Vec::new();
+    for (number, file) in files.iter().enumerate() {
+        headers(secret, number, file, &mut seen);
+    }
+    let generations = files.iter().filter_map(|file| file.header.map(|header| header.generation));
+    let generations = generations.chain(seen.iter().map(|seen| seen.header.generation));
+    let numbers = seen.iter().map(|seen| seen.header.number);
+    let witnessed = seen.iter().map(|seen| seen.header.synced_upto).max().unwrap_or(0);
+    let synced = witnessed.max(known);
+    let mut rest = Rest {
+        highest: numbers.max().unwrap_or(0).max(synced),
+        generation: generations.max().unwrap_or(0).max(from.map_or(0, |place| place.generation)),
+        last_file: files.iter().map(|file| file.number).max().unwrap_or(0),
+        ..Rest::default()
+    };
+    let begin = from.map_or(0, |place| place.frame);
+    seen.retain(|seen| begin <= seen.header.number);
+    // Of several with one number the youngest was written last.
+    seen.sort_by_key(|seen| (seen.header.number, std::cmp::Reverse(seen.header.generation)));
+    seen.dedup_by_key(|seen| seen.header.number);
+    let mut walk = Walk {
+        secret,
+        files: &files,
+        synced,
+        expected: from.map(|place| place.frame),
+        generation: from.map_or(0, |place| place.generation),
+        place: from.map_or((0, FILE_HEADER as u64), |place| (place.file, place.offset)),
+    };
+    for seen in &seen {
+        if !walk.step(seen, &mut rest, visit)? {
+            break;
+        }
+    }
+    let expected = walk.expected.unwrap_or(1);
+    if expected <= synced {
+        walk.gap(expected..synced + 1, None, &mut rest);
+    }
+    Ok(rest)
+}
+
+struct Walk<'a> {
+    secret: Secret,
+    files: &'a [Opened],
+    synced: FrameNo,
+    /// None until the first frame, where it is not known which that should be.
+    expected: Option<FrameNo>,
+    generation: u32,
+    /// File and byte where the next frame should begin.
+    place: (u64, u64),
+}
+
+impl Walk<'_> {
+    /// Takes the next frame there is; false where the WAL ends before it.
+    fn step(
+        &mut self,
+        seen: &Seen,
+        rest: &mut Rest,
+        visit: &mut dyn FnMut(Salvaged) -> Result<(), ReplayError>,
+    ) -> Result<bool, ReplayError> {
+        let Seen { header, file, at } = seen;
+        let file = &self.files[*file];
+        let expected = self.expected.unwrap_or(header.number);
+        if header.generation < self.generation {
+            // From an older life, behind a place where this one was cut.
+            return Ok(true);
+        }
+        if header.number > expected {
+            if expected > self.synced {
+                return Ok(false);
+            }
+            let before = (file.number == self.place.0).then_some(*at);
+            self.gap(expected..header.number, before, rest);
+        }
+        let end = at + header.padded() as u64;
+        let frame = read(file, *at, header.padded()).ok();
+        let found = frame.and_then(|frame| salvage_frame(self.secret, &frame));
+        let (sections, lost) = found.unwrap_or_else(|| (Vec::new(), Vec::new()));
+        if sections.is_empty() && header.len > 0 || !lost.is_empty() {
+            if header.number > self.synced {
+                return Ok(false);
+            }
+            let frames = header.number..header.number + 1;
+            let path = name_of(file.number);
+            rest.gaps.push(Gap { frames, path, bytes: *at..end, shards: lost });
+        }
+        rest.first.get_or_insert(header.number);
+        self.expected = Some(header.number + 1);
+        self.generation = header.generation;
+        self.place = (file.number, end);
+        visit(Salvaged { number: header.number, sections })?;
+        Ok(true)
+    }
+
+    /// Notes frames that are missing, before the byte `end` of the file where they should begin.
+    fn gap(&self, frames: Range<FrameNo>, end: Option<u64>, rest: &mut Rest) {
+        let (file, at) = self.place;
+        let len = self.files.iter().find(|known| known.number == file).map_or(at, |file| file.len);
+        let bytes = at..end.unwrap_or(len).max(at);
+        rest.gaps.push(Gap { frames, path: name_of(file), bytes, shards: Vec::new() });
+    }
+}
+
+/// Every whole header of a file that is of its own time: what lies in a file that is used again has
+/// lower numbers than its first frame.
+fn headers(secret: Secret, number: usize, file: &Opened, into: &mut Vec<Seen>) {
+    let mut first = file.header.map(|header| header.first);
+    let mut at = FILE_HEADER as u64;
+    while at + PAGE as u64 <= file.len {
+        let len = usize::try_from(file.len - at).unwrap_or(usize::MAX).min(WINDOW) / PAGE * PAGE;
+        let window = read(file, at, len).or_else(|_| read(file, at, PAGE));
+        let Ok(window) = window else {
+            // A page that the device does not give.
+            at += PAGE as u64;
+            continue;
+        };
+        let mut inside = 0;
+        while inside < window.len() {
+            let place = at + inside as u64;
+            let found = FrameHeader::parse(&window[inside..]).filter(|header| {
+                matches!(header_is_valid(secret, file, place, header), Ok(true))
+                    && *first.get_or_insert(header.number) <= header.number
+            });
+            inside += found.map_or(PAGE, |header| header.padded());
+            into.extend(found.map(|header| Seen { header, file: number, at: place }));
+        }
+        at += inside as u64;
+    }
+}
