@@ -24,10 +24,12 @@ mod publish;
 pub mod pump;
 pub mod random;
 mod recovery;
+pub mod repair;
 pub mod shard;
 pub mod stats;
 pub mod times;
 pub mod topic;
+pub mod upkeep;
 
 pub use broker::{Broker, OpenError, Settings};
 pub use sabir_storage::batch;

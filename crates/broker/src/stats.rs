@@ -14,6 +14,7 @@ use crate::group::State;
 use crate::policy::{Action, Resource};
 use crate::shard::LogCounters;
 use crate::topic::Topic;
+use crate::upkeep::UpkeepStats;
 
 /// A topic's partitions, and what went into them.
 pub struct TopicStats {
@@ -57,6 +58,7 @@ pub struct BrokerStats {
     pub disk_total: u64,
     pub disk_kept_free: u64,
     pub groups: GroupStates,
+    pub upkeep: UpkeepStats,
 }
 
 /// How many groups are in which state.
@@ -121,6 +123,7 @@ impl Broker {
             disk_total: store.total().map_err(unknown)?,
             disk_kept_free: self.settings.keeper.free_min.unwrap_or(0),
             groups: self.group_states(),
+            upkeep: self.upkeep.stats(),
         })
     }
 

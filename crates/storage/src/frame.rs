@@ -171,10 +171,7 @@ pub fn parse_frame(secret: Secret, frame: &Bytes) -> Option<(FrameHeader, Vec<Se
 
 /// The sections of a frame that are whole, and the shards of those that are not; None if its header
 /// is not whole.
-pub(crate) fn salvage_frame(
-    secret: Secret,
-    frame: &Bytes,
-) -> Option<(Vec<SectionView>, Vec<u16>)> {
+pub(crate) fn salvage_frame(secret: Secret, frame: &Bytes) -> Option<(Vec<SectionView>, Vec<u16>)> {
     let front: &[u8; FRAME_HEADER] = frame.first_chunk()?;
     let header = FrameHeader::parse(front)?;
     let section = |at: usize| frame.get(at..at + SECTION_HEADER)?.first_chunk().copied();

@@ -19,6 +19,7 @@ pub mod planted;
 pub mod reader;
 pub mod recent;
 pub mod repair;
+pub mod scrub;
 pub mod segment;
 pub mod state;
 pub mod store;

@@ -10,6 +10,7 @@
 use std::io::{Error, ErrorKind, Result};
 
 use crate::disk::{Disk, Mode, read_exact};
+use crate::ident::{self, Ident};
 
 /// Says that a repair has not come to its end.
 pub const UNDER_WAY: &str = "REPAIR";
@@ -73,6 +74,23 @@ impl Quarantine {
         write(disk, UNDER_WAY_NEW, &note)?;
         disk.rename(UNDER_WAY_NEW, UNDER_WAY)?;
         disk.sync_dir("")
+    }
+
+    /// Keeps a copy of a damaged identity here, if there is any, and writes this one in its place.
+    ///
+    /// # Errors
+    /// What the disk says.
+    pub fn write_identity(&self, disk: &dyn Disk, ident: &Ident) -> Result<()> {
+        disk.create_dir(&self.dir)?;
+        if let Ok(file) = disk.open(ident::PATH, Mode::Read) {
+            let len = usize::try_from(file.len()?).map_err(Error::other)?;
+            let bytes = read_exact(&*file, 0, len)?;
+            let copy = disk.open(&format!("{}/{}", self.dir, ident::PATH), Mode::Write)?;
+            copy.write_at(&bytes, 0)?;
+            copy.sync()?;
+            disk.sync_dir(&self.dir)?;
+        }
+        ident.write(disk)
     }
 
     /// Moves one file here, under the path it had; nothing happens if it is not there.

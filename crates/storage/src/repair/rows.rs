@@ -89,9 +89,7 @@ pub fn best(
 
 fn has_newer(disk: &dyn Disk, number: u64) -> Result<bool> {
     let paths = export::list(disk).map_err(|error| StateError::io(export::DIR, error))?;
-    Ok(paths.iter().any(|path| {
-        *path > export::path_of(number) && export::read(disk, path).is_ok()
-    }))
+    Ok(paths.iter().any(|path| *path > export::path_of(number) && export::read(disk, path).is_ok()))
 }
 
 /// True if the write-ahead log begins with its first frame, or with none: then no checkpoint was

@@ -66,6 +66,32 @@ fn region(
     batches.ok_or((bytes, offsets))
 }
 
+/// Checks one region as a read does, and its batches.
+///
+/// # Errors
+/// `Damaged` with the bytes of the region; what the device says.
+pub(crate) fn check_region(
+    blobs: &dyn BlobStore,
+    extent: &Extent,
+    index: &StretchIndex,
+    number: usize,
+) -> Result<(), BlobError> {
+    let place = index.region(number);
+    let range = extent.position + place.start..extent.position + place.end;
+    let bytes = blobs.get(extent.blob, range.clone())?;
+    let damaged = |why: &str| BlobError::damaged(extent.blob, range.clone(), why);
+    if !index.is_intact(number, &bytes) {
+        return Err(damaged("the checksum is wrong"));
+    }
+    for found in split(&bytes) {
+        let (header, batch) = found.map_err(|error| damaged(&error.to_string()))?;
+        if batch::checksum(&batch) != header.crc {
+            return Err(damaged("the checksum of a batch is wrong"));
+        }
+    }
+    Ok(())
+}
+
 /// Everything of a stretch that is whole, and the holes between; together they cover its offsets.
 pub fn pieces(blobs: &dyn BlobStore, extent: &Extent) -> Vec<Piece> {
     let Ok(index) = read_index(blobs, extent) else {

@@ -44,6 +44,15 @@ pub struct Rest {
     /// The highest number of any file.
     pub last_file: u64,
     pub gaps: Vec<Gap>,
+    /// The frame behind the last one that was visited.
+    pub next: FrameNo,
+}
+
+impl Rest {
+    /// True if a frame from this one on is there.
+    pub fn follows(&self, frame: FrameNo) -> bool {
+        frame < self.next
+    }
 }
 
 /// A frame whose header is whole.
@@ -81,6 +90,7 @@ pub fn salvage(
         last_file: files.iter().map(|file| file.number).max().unwrap_or(0),
         ..Rest::default()
     };
+    let from = from.or_else(|| beginning(&files));
     let begin = from.map_or(0, |place| place.frame);
     seen.retain(|seen| begin <= seen.header.number);
     // Of several with one number the youngest was written last.
@@ -104,6 +114,13 @@ pub fn salvage(
         walk.gap(expected..synced + 1, None, &mut rest);
     }
     Ok(rest)
+}
+
+/// Where the very first frame lies, if its file is still there.
+fn beginning(files: &[Opened]) -> Option<Place> {
+    let first = |file: &&Opened| file.header.is_some_and(|header| header.first == 1);
+    let file = files.iter().find(first)?.number;
+    Some(Place { frame: 1, file, offset: FILE_HEADER as u64, generation: 0 })
 }
 
 struct Walk<'a> {
@@ -152,6 +169,7 @@ impl Walk<'_> {
             rest.gaps.push(Gap { frames, path, bytes: *at..end, shards: lost });
         }
         rest.first.get_or_insert(header.number);
+        rest.next = header.number + 1;
         self.expected = Some(header.number + 1);
         self.generation = header.generation;
         self.place = (file.number, end);
