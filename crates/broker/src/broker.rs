@@ -12,6 +12,7 @@ use sabir_storage::ident::Ident;
 use sabir_storage::reader::Reader;
 use sabir_storage::recent::Recent;
 use sabir_storage::repair::quarantine;
+use sabir_storage::state::StateError;
 use sabir_storage::store::{Store, StoreError};
 use sabir_storage::wal::replay::{End, ReplayError};
 use sabir_storage::wal::{FileWal, FrameSource, Wal, WalLoss, WalParts, WalSettings};
@@ -49,6 +50,22 @@ pub enum OpenError {
     Io(io::Error),
     Replay(ReplayError),
     Store(StoreError),
+}
+
+impl OpenError {
+    /// True if what is on the disk is not as it was written: a repair can tell what is left of it.
+    pub fn is_damage(&self) -> bool {
+        let of_io = |error: &io::Error| error.kind() == io::ErrorKind::InvalidData;
+        match self {
+            OpenError::Io(error) => of_io(error),
+            OpenError::Replay(error) => !matches!(error, ReplayError::Io { .. }),
+            OpenError::Store(StoreError::Io(error)) => of_io(error),
+            OpenError::Store(StoreError::State(StateError::Io { error, .. })) => {
+                error.kind() == io::ErrorKind::NotFound
+            }
+            OpenError::Store(_) => true,
+        }
+    }
 }
 
 impl std::fmt::Display for OpenError {

@@ -2,6 +2,7 @@
 //! this machine, so that no web page can drive it (see `admin/guard.rs`).
 
 mod answer;
+mod export;
 mod groups;
 mod guard;
 pub mod shapes;
@@ -20,7 +21,7 @@ use axum::extract::{DefaultBodyLimit, State};
 use axum::http::{StatusCode, header};
 use axum::middleware;
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, put};
+use axum::routing::{get, post, put};
 use axum::{Json, Router};
 use sabir_broker::Broker;
 use sabir_broker::caller::Caller;
@@ -96,6 +97,7 @@ pub fn router(admin: &Arc<Admin>) -> Router {
         .route("/v1/openapi.json", get(openapi))
         .route("/v1/stats", get(stats::show))
         .route("/v1/exposure", get(exposure))
+        .route("/v1/export", post(export::make))
         .route("/v1/groups", get(groups::list))
         .route("/v1/groups/{id}", get(groups::describe).delete(groups::delete))
         .route("/v1/groups/{id}/offsets", get(groups::offsets))

@@ -54,7 +54,18 @@ pub(super) fn plan(disk: &Arc<dyn Disk>) -> Result<Repair> {
     let mut plan = Repair { damages, ..Repair::default() };
     let disk = repair::unwritten(disk.clone());
     Work::begin(&disk, ident, &report, false)?.describe(&mut plan);
+    mention(unfinished.as_ref(), &mut plan);
     Ok(plan)
+}
+
+/// What an earlier try has committed is named in its report, and nowhere else.
+fn mention(unfinished: Option<&Quarantine>, plan: &mut Repair) {
+    if let Some(Quarantine { dir, .. }) = unfinished {
+        plan.doubts.push(format!(
+            "an earlier repair did not come to its end; what it had found lost stands in \
+             {dir}/REPORT.txt"
+        ));
+    }
 }
 
 fn plan_identity(mended: Option<Mended>, damages: Vec<Damage>) -> Repair {
@@ -251,8 +262,8 @@ impl Work {
         Ok(())
     }
 
-    /// Files that have to go once the repair is committed, but for those of the rows.
-    fn to_move(&self) -> Vec<String> {
+    /// Files of the stretches that stay.
+    fn kept(&self) -> BTreeSet<String> {
         let mut kept = BTreeSet::new();
         for topic in self.catalog.all() {
             for partition in &topic.partitions {
@@ -260,6 +271,12 @@ impl Work {
                 kept.extend(extents.into_iter().flat_map(|extent| paths_of(extent.blob)));
             }
         }
+        kept
+    }
+
+    /// Files that have to go once the repair is committed, but for those of the rows.
+    fn to_move(&self) -> Vec<String> {
+        let kept = self.kept();
         let damaged: BTreeSet<&str> = self.damages.iter().map(|d| d.path.as_str()).collect();
         let is_damaged = |blob: &BlobMeta| {
             let both = match blob.id {
@@ -308,7 +325,12 @@ impl Work {
     /// Commits what was salvaged, and moves what is damaged.
     fn complete(self, plan: &mut Repair, quarantine: &mut Quarantine) -> Result<()> {
         self.describe_again(plan);
+        let unfinished = Quarantine::unfinished(&*self.disk)?;
+        mention(unfinished.as_ref(), plan);
         quarantine.paths = self.to_move();
+        let kept = self.kept();
+        let earlier = unfinished.into_iter().flat_map(|unfinished| unfinished.paths);
+        quarantine.paths.extend(earlier.filter(|path| !kept.contains(path)));
         quarantine.begin(&*self.disk, &plan.to_string())?;
         let new = if self.adopts() {
             let (disk, rows) = (self.disk.clone(), &self.rows);
