@@ -179,7 +179,8 @@ impl Upkeep {
         let _one = self.exporting.lock();
         self.keeper.checkpoint_now()?;
         let done = self.keeper.store.export(&self.ident, now.wall)?;
-        if done.is_some() {
+        if let Some(done) = &done {
+            assert!(done.checkpoint > 0 && done.bytes > 0, "an export of nothing");
             self.exports.fetch_add(1, Ordering::Relaxed);
             self.exported_ms.store(now.wall, Ordering::Relaxed);
         }

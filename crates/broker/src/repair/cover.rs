@@ -49,6 +49,7 @@ pub(super) fn cover(
                 None => break,
             },
         };
+        assert!(from < part.next(), "each part goes further");
         at = Some(part.next());
         parts.push(part);
     }

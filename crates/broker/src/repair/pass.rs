@@ -6,7 +6,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use sabir_storage::batch::Header;
+use sabir_storage::batch::{Compression, Header};
 use sabir_storage::extent::Extent;
 use sabir_storage::log::{LogId, LogView, Offset, TailBatch};
 use sabir_storage::repair::pieces::{self, Piece};
@@ -241,6 +241,7 @@ impl<'a> Pass<'a> {
             return Ok(Some(Extent { log, blob, position: 0, len: 1, base, next, max_timestamp }));
         }
         let batches = pieces::filled(pieces);
+        assert!(batches.is_sorted_by(|a, b| a.next == b.base), "log {log} stays dense");
         self.recovery.store.rewrite(shard, log, &batches).map(Some)
     }
 
@@ -369,11 +370,45 @@ impl<'a> Pass<'a> {
                 }
             }
         }
+        for section in frame.damaged.iter().filter(|s| s.shard < self.recovery.core.count()) {
+            bytes += section.effects.len();
+            views.extend(self.doubtful(frame.number, section.shard, &section.effects));
+        }
         if self.goal.write {
             self.keep(frame.number, bytes, views)
                 .map_err(|e| ReplayError::Refused(e.to_string()))?;
         }
         Ok(())
+    }
+
+    /// Batches in a section that is damaged somewhere. One whose checksum is right is taken if it
+    /// lies exactly where its log goes on; one whose checksum is wrong tells what is lost.
+    fn doubtful(&mut self, frame: FrameNo, shard: u16, section: &Bytes) -> Vec<Arc<LogView>> {
+        let mut views = Vec::new();
+        for effect in effect::decode(section) {
+            let Ok(Effect::Append { log, batch }) = effect else { continue };
+            let Ok(header) = Header::parse(&batch) else { continue };
+            let mut locked = self.recovery.core.lock(shard);
+            let Some(state) = locked.logs.get(&log) else { continue };
+            let fits = header.base_offset == state.next && header.len == batch.len();
+            let dense = header.count > 0 && header.last_delta == header.count - 1;
+            if !fits || !dense || frame <= state.stored {
+                continue;
+            }
+            if sabir_storage::batch::checksum(&batch) == header.crc {
+                drop(locked);
+                views.extend(self.append(frame, shard, log, batch));
+                continue;
+            }
+            // Each record takes some bytes: more than fit were never in it.
+            let records = usize::try_from(header.count).unwrap_or(usize::MAX);
+            let believed =
+                header.compression() != Ok(Compression::None) || records < header.len / 7;
+            if believed {
+                locked.skip_to(log, header.next_offset());
+            }
+        }
+        views
     }
 
     /// Takes note of batches in memory, and writes them into blobs when they are many.
@@ -429,6 +464,7 @@ impl<'a> Pass<'a> {
         }
         let mut reached = self.reached(&view);
         let next = header.next_offset();
+        assert!(view.start() <= reached.next, "log {log} is accounted for from its start on");
         if header.base_offset > reached.next {
             let lost = reached.next..header.base_offset;
             self.hole(log, lost.clone(), reached.ms, known(header.max_timestamp));
@@ -519,12 +555,15 @@ impl<'a> Pass<'a> {
 
     /// Numbers that may have been given out by what is lost are not given out again.
     fn raise_numbers(&mut self) {
+        /// More than any number of frames has given out.
         const SKIPPED: u64 = 1_000_000;
         let registry = &mut self.recovery.core.lock(0).registry;
         registry.next_id = registry.next_id.max(self.highest_id + 1) + SKIPPED;
         let seen = registry.producers_below.max(self.highest_producer + 1);
         registry.producers_below = seen + SKIPPED.cast_signed();
         registry.next_producer = registry.producers_below;
+        assert!(self.highest_id < registry.next_id, "no number is given out twice");
+        assert!(self.highest_producer < registry.next_producer, "no producer id is, either");
     }
 
     /// Has the stretches of every log stored that differ from the rows, or of all.

@@ -53,8 +53,9 @@ pub(super) fn frames(rest: &Rest, plan: &mut Repair) {
             shards => format!(", of it what belongs to shard {}", list(shards)),
         };
         let rest = if rest.follows(frames.end) {
-            "Records in it are named above; what else was in it is lost too: topics made, changed \
-             or deleted, members and offsets of groups"
+            "What of it is whole is kept, and records that are not are named above as far as \
+             anything tells of them; not so those that were the last of their partition. Lost with \
+             it are topics made, changed or deleted in it, and members and offsets of groups"
         } else {
             "Whatever was in it is lost; nothing follows that would tell which records it had, and \
              their offsets may be given out again"

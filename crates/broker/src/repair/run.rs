@@ -252,6 +252,7 @@ impl Work {
         self.generation = rest.generation.max(pass.highest_epoch.unsigned_abs());
         pass.finish(highest + 1).map_err(other)?;
         self.next = highest + 2;
+        assert!(rest.highest < self.next && rest.generation <= self.generation, "all is behind");
         self.rest = rest;
         self.lost = pass.lost();
         self.doubts = std::mem::take(&mut pass.doubts);

@@ -20,9 +20,9 @@ pub enum Piece {
 /// Offsets that one empty batch covers at most.
 const COVERED_MAX: u64 = i32::MAX as u64;
 
-/// Finds the whole batches in bytes that held exactly these offsets, in rising order. Batch and hole
-/// together cover the offsets without gaps. A batch counts if its checksum is right and its place
-/// agrees with what stands before it.
+/// Finds the whole batches in bytes that held exactly these offsets, in rising order. Batches and
+/// holes together cover the offsets without gaps. A batch counts if its checksum is right and a
+/// neighbour agrees with its place.
 pub fn salvage(bytes: &Bytes, offsets: Range<u64>) -> Vec<Piece> {
     let mut pieces = Vec::new();
     let (mut at, mut expected) = (0, offsets.start);

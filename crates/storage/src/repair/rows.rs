@@ -128,7 +128,7 @@ impl NewStore {
         self.building.state.clone()
     }
 
-    /// Gives it the name of the store. The old one must be gone. Nobody may hold the store any more.
+    /// Gives it the name of the store. The old one must be gone, and nobody may hold this one.
     ///
     /// # Errors
     /// What the disk says.

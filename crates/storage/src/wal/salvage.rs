@@ -7,18 +7,23 @@ use std::ops::Range;
 use super::Place;
 use super::files::name_of;
 use super::replay::{Opened, ReplayError, header_is_valid, open_all, read};
-use crate::aligned::PAGE;
+use crate::aligned::{PAGE, page_up};
 use crate::disk::Disk;
-use crate::frame::{FILE_HEADER, FrameHeader, Secret, SectionView, salvage_frame};
+use crate::frame::{
+    FILE_HEADER, FRAME_MAX, FrameHeader, Secret, SectionView, salvage_frame, salvage_headless,
+};
 use crate::ticket::FrameNo;
 
 /// Bytes read at once while looking for frames.
 const WINDOW: usize = 4 << 20;
 
-/// A frame that is there, with those of its sections that are whole.
+/// What is left of a frame.
 pub struct Salvaged {
     pub number: FrameNo,
+    /// Sections that are whole.
     pub sections: Vec<SectionView>,
+    /// Sections that are not: something in them is wrong, and nothing tells what.
+    pub damaged: Vec<SectionView>,
 }
 
 /// Durable frames that are not there, or not whole.
@@ -155,26 +160,44 @@ impl Walk<'_> {
             }
             let before = (file.number == self.place.0).then_some(*at);
             self.gap(expected..header.number, before, rest);
+            if let Some(before) = before.filter(|_| expected + 1 == header.number)
+                && let Some(sections) = self.headless(file, before)
+            {
+                rest.first.get_or_insert(expected);
+                visit(Salvaged { number: expected, sections, damaged: Vec::new() })?;
+            }
         }
         let end = at + header.padded() as u64;
         let frame = read(file, *at, header.padded()).ok();
         let found = frame.and_then(|frame| salvage_frame(self.secret, &frame));
-        let (sections, lost) = found.unwrap_or_else(|| (Vec::new(), Vec::new()));
-        if sections.is_empty() && header.len > 0 || !lost.is_empty() {
+        let is_whole = found.as_ref().is_some_and(|found| found.damaged.is_empty());
+        if !is_whole {
             if header.number > self.synced {
                 return Ok(false);
             }
             let frames = header.number..header.number + 1;
-            let path = name_of(file.number);
-            rest.gaps.push(Gap { frames, path, bytes: *at..end, shards: lost });
+            let damaged = found.iter().flat_map(|found| &found.damaged);
+            let shards = damaged.map(|section| section.shard).collect();
+            rest.gaps.push(Gap { frames, path: name_of(file.number), bytes: *at..end, shards });
         }
         rest.first.get_or_insert(header.number);
         rest.next = header.number + 1;
-        self.expected = Some(header.number + 1);
+        self.expected = Some(rest.next);
         self.generation = header.generation;
         self.place = (file.number, end);
-        visit(Salvaged { number: header.number, sections })?;
+        let found = found.unwrap_or_default();
+        visit(Salvaged { number: header.number, sections: found.whole, damaged: found.damaged })?;
         Ok(true)
+    }
+
+    /// The sections of one frame that lies between two others but for its header: they have to
+    /// reach from the one to the other.
+    fn headless(&self, file: &Opened, before: u64) -> Option<Vec<SectionView>> {
+        let at = self.place.1;
+        let len = before.checked_sub(at).filter(|len| *len <= FRAME_MAX as u64)?;
+        let frame = read(file, at, usize::try_from(len).ok()?).ok()?;
+        let found = salvage_headless(self.secret, &frame);
+        (page_up(found.len) as u64 == len).then_some(found.whole)
     }
 
     /// Notes frames that are missing, before the byte `end` of the file where they should begin.
