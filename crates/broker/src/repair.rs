@@ -4,6 +4,7 @@
 //! from which the directory is repaired.
 
 mod cover;
+mod frames;
 mod pass;
 mod report;
 mod run;

@@ -4,7 +4,11 @@ mod client;
 mod config;
 mod group;
 mod inspect;
+<<<<<<< HEAD
 mod repair;
+=======
+mod namespace;
+>>>>>>> main
 mod stats;
 mod table;
 mod topic;
@@ -42,8 +46,10 @@ enum Command {
     Topic(topic::TopicArgs),
     /// Consumer groups of a running server.
     Group(group::GroupArgs),
+    /// Namespaces of a running server, and their quotas.
+    Namespace(namespace::NamespaceArgs),
     /// What a running server is doing.
-    Stats(client::ServerArgs),
+    Stats(stats::StatsArgs),
     /// Where a running server can be reached, and by whom.
     Exposure(client::ServerArgs),
 }
@@ -95,7 +101,8 @@ pub fn run(cli: Cli) -> Result<()> {
         Command::Export(server) => repair::run_export(&server),
         Command::Topic(args) => topic::run(args),
         Command::Group(args) => group::run(args),
-        Command::Stats(server) => stats::run(&server),
+        Command::Namespace(args) => namespace::run(args),
+        Command::Stats(args) => stats::run(&args),
         Command::Exposure(server) => stats::run_exposure(&server),
     }
 }

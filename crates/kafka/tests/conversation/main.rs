@@ -15,6 +15,8 @@ mod house;
 mod init_producer_id;
 mod kept;
 mod metadata;
+mod namespaces;
 mod page;
 mod produce;
+mod quotas;
 mod sessions;
