@@ -251,17 +251,13 @@ impl Recovery<'_> {
         Ok(None)
     }
 
-<<<<<<< HEAD
-    pub fn note_topic(&self, row: &Row, bytes: Option<Vec<u8>>) {
-=======
-    fn note_namespace(&self, id: NamespaceId, bytes: Option<Vec<u8>>) {
+    pub fn note_namespace(&self, id: NamespaceId, bytes: Option<Vec<u8>>) {
         let registry = &mut self.core.lock(0).registry;
         registry.next_namespace = registry.next_namespace.max(id.saturating_add(1));
         registry.namespaces.insert(id, bytes);
     }
 
-    fn note_topic(&self, row: &Row, bytes: Option<Vec<u8>>) {
->>>>>>> main
+    pub fn note_topic(&self, row: &Row, bytes: Option<Vec<u8>>) {
         let highest = row.partitions.iter().map(|(log, _)| *log).chain([row.id]).max();
         let registry = &mut self.core.lock(0).registry;
         registry.next_id = registry.next_id.max(highest.unwrap_or(0) + 1);

@@ -4,11 +4,8 @@ mod client;
 mod config;
 mod group;
 mod inspect;
-<<<<<<< HEAD
-mod repair;
-=======
 mod namespace;
->>>>>>> main
+mod repair;
 mod stats;
 mod table;
 mod topic;

@@ -17,6 +17,8 @@ use crate::broker::OpenError;
 use crate::bytes::Malformed;
 use crate::effect::{self, Effect};
 use crate::image::LogRow;
+use crate::namespace::{NOWHERE, NamespaceRow};
+use crate::quota::Quota;
 
 /// Frames in memory before they are written into blobs, in bytes.
 const REPLAYED_MAX: usize = 64 << 20;
@@ -222,6 +224,7 @@ impl Pass<'_> {
                 }
             }
         }
+        self.name_namespaces();
         self.recovery.groups.finish(self.recovery.catalog);
         if self.goal.write {
             self.recovery.store.recent.add(frame, bytes, views);
@@ -229,6 +232,27 @@ impl Pass<'_> {
         }
         self.raise_numbers();
         Ok(())
+    }
+
+    /// Namespaces whose rows are lost get a name, or nobody could reach what lies in them.
+    fn name_namespaces(&mut self) {
+        let known = &self.recovery.catalog.namespaces;
+        for topic in self.recovery.catalog.all() {
+            let id = topic.namespace;
+            if known.get(id).is_some() {
+                continue;
+            }
+            let name = format!("recovered-{id}");
+            let quota = Quota::default();
+            let row = NamespaceRow { id, name: name.clone(), created_ms: 0, quota };
+            let bytes = row.encode();
+            if known.restore(row).is_err() {
+                self.doubts.push(format!("namespace {id} is not known, and {name} is taken"));
+                continue;
+            }
+            self.recovery.note_namespace(id, Some(bytes));
+            self.doubts.push(format!("namespace {id} has lost its name and its quota: now {name}"));
+        }
     }
 
     /// Numbers that may have been given out by what is lost are not given out again.
@@ -240,6 +264,7 @@ impl Pass<'_> {
         let seen = registry.producers_below.max(self.highest_producer + 1);
         registry.producers_below = seen + SKIPPED.cast_signed();
         registry.next_producer = registry.producers_below;
+        registry.next_namespace = registry.next_namespace.saturating_add(1000).min(NOWHERE);
         assert!(self.highest_id < registry.next_id, "no number is given out twice");
         assert!(self.highest_producer < registry.next_producer, "no producer id is, either");
     }

@@ -1,6 +1,6 @@
 //! One pass over a damaged directory: rows, stretches and frames become the state of the shards, as
-//! far as they are whole. It either only counts what is lost, or writes what takes its place. Frames
-//! are in the module beside this one.
+//! far as they are whole. It either only counts what is lost, or writes what takes its place.
+//! Frames are in the module beside this one.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
@@ -18,6 +18,7 @@ use super::Lost;
 use super::cover::{Part, cover};
 use crate::broker::OpenError;
 use crate::image::LogRow;
+use crate::namespace::DEFAULT;
 use crate::recovery::{Logs, Recovery};
 use crate::topic::{Policy, Row};
 
@@ -359,7 +360,12 @@ impl<'a> Pass<'a> {
         let mut names = BTreeMap::new();
         for topic in self.recovery.catalog.all() {
             for (number, partition) in topic.partitions.iter().enumerate() {
-                names.insert(partition.log, (topic.name.to_string(), number));
+                let namespace = self.recovery.catalog.namespaces.get(topic.namespace);
+                let name = match namespace.filter(|namespace| namespace.id != DEFAULT) {
+                    Some(namespace) => format!("{} of namespace {}", topic.name, namespace.name),
+                    None => topic.name.to_string(),
+                };
+                names.insert(partition.log, (name, number));
             }
         }
         let holes = self.holes.iter().filter_map(|hole| {
