@@ -17,7 +17,7 @@ use crate::broker::OpenError;
 use crate::bytes::Malformed;
 use crate::effect::{self, Effect};
 use crate::image::LogRow;
-use crate::namespace::{NOWHERE, NamespaceRow};
+use crate::namespace::NamespaceRow;
 use crate::quota::Quota;
 
 /// Frames in memory before they are written into blobs, in bytes.
@@ -264,7 +264,7 @@ impl Pass<'_> {
         let seen = registry.producers_below.max(self.highest_producer + 1);
         registry.producers_below = seen + SKIPPED.cast_signed();
         registry.next_producer = registry.producers_below;
-        registry.next_namespace = registry.next_namespace.saturating_add(1000).min(NOWHERE);
+        registry.next_namespace = registry.next_namespace.saturating_add(1000);
         assert!(self.highest_id < registry.next_id, "no number is given out twice");
         assert!(self.highest_producer < registry.next_producer, "no producer id is, either");
     }
