@@ -20,7 +20,7 @@ pub mod limits;
 pub mod name;
 pub mod policy;
 mod producer;
-mod publish;
+pub mod publish;
 pub mod pump;
 pub mod random;
 mod recovery;
