@@ -25,6 +25,7 @@ pub mod pump;
 pub mod random;
 mod recovery;
 pub mod shard;
+pub mod spread;
 pub mod stats;
 pub mod times;
 pub mod topic;

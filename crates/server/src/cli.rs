@@ -4,6 +4,7 @@ mod client;
 mod config;
 mod group;
 mod inspect;
+mod publish;
 mod stats;
 mod table;
 mod topic;
@@ -33,6 +34,8 @@ enum Command {
     Config(config::Command),
     /// Check the files of a data directory, and say what is in them.
     Inspect(inspect::InspectArgs),
+    /// Publish lines as records of a topic.
+    Publish(publish::PublishArgs),
     /// Topics of a running server.
     Topic(topic::TopicArgs),
     /// Consumer groups of a running server.
@@ -86,6 +89,7 @@ pub fn run(cli: Cli) -> Result<()> {
         Command::Serve(args) => serve::run(&args.settings.inputs()?, args.ready_file),
         Command::Config(command) => config::run(command),
         Command::Inspect(args) => inspect::run(&args),
+        Command::Publish(args) => publish::run(&args),
         Command::Topic(args) => topic::run(args),
         Command::Group(args) => group::run(args),
         Command::Stats(server) => stats::run(&server),
