@@ -19,7 +19,7 @@ pub fn encode(bytes: &[u8]) -> String {
 /// None if it is not exactly what [`encode`] makes of some bytes.
 pub fn decode(text: &str) -> Option<Vec<u8>> {
     let letters = text.strip_suffix("==").or_else(|| text.strip_suffix('=')).unwrap_or(text);
-    if text.len() % 4 != 0 {
+    if !text.len().is_multiple_of(4) {
         return None;
     }
     let mut bytes = Vec::with_capacity(text.len() / 4 * 3);
