@@ -12,6 +12,7 @@ use crate::core::{Core, Reserved};
 use crate::effect::Effect;
 use crate::error::{Error, Kind};
 use crate::limits::{OPERATION_MAX, PRODUCER_BLOCK, STAGED_MAX};
+use crate::quota::Charge;
 use crate::shard::{AppendOp, Placed};
 
 mod records;
@@ -55,11 +56,14 @@ impl Caller {
         }
         assert_eq!(outcomes.len(), ops.len(), "one outcome for each operation");
         self.broker.wal.notify();
+        let mut bytes = 0;
         for ((_, op), _) in ops.iter().zip(&outcomes).filter(|(_, outcome)| outcome.is_ok()) {
             let records = u64::from(op.header.count.unsigned_abs());
             self.counters.records_in.fetch_add(records, Ordering::Relaxed);
             self.counters.bytes_in.fetch_add(op.batch.len() as u64, Ordering::Relaxed);
+            bytes += op.batch.len() as u64;
         }
+        self.charge(now, Charge::BytesIn, bytes);
         outcomes
     }
 

@@ -15,6 +15,7 @@ use crate::clock::{Now, WallMs};
 use crate::effect::APPEND_FRONT;
 use crate::error::{Error, Kind};
 use crate::limits::{OPERATION_MAX, TURN_BYTES};
+use crate::quota::Charge;
 use crate::shard::Placed;
 use crate::topic::Topic;
 
@@ -113,10 +114,13 @@ impl Caller {
             }
         }
         self.broker.wal.notify();
+        let mut bytes = 0;
         for (op, _) in ops.iter().zip(&*outcomes).filter(|(_, outcome)| outcome.is_ok()) {
             self.counters.records_in.fetch_add(1, Ordering::Relaxed);
             self.counters.bytes_in.fetch_add(op.record.size() as u64, Ordering::Relaxed);
+            bytes += op.record.size() as u64;
         }
+        self.charge(now, Charge::BytesIn, bytes);
     }
 
     /// Publishes those of the operations that go to one shard. The outcomes of those that are not

@@ -5,6 +5,7 @@ pub mod shapes;
 use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use axum::Json;
 use axum::extract::{Path, State};
@@ -21,25 +22,29 @@ use sabir_broker::wake::Waker;
 
 use super::Admin;
 use super::answer::{Body, Refused, kept};
+use super::namespaces::Asker;
 use super::topics::find;
 use crate::base64;
 use shapes::{Place, Publish, Published, Record};
 
 /// Largest body of a request: one record of several mebibytes in base64.
 pub const BODY_BYTES_MAX: usize = 8 << 20;
+/// An answer is held back no longer than this for a quota; the request itself has a limit too.
+const HOLD_MAX: Duration = Duration::from_secs(10);
 
 pub async fn publish(
     State(admin): State<Arc<Admin>>,
+    Asker(caller): Asker,
     Path(name): Path<String>,
     Body(wanted): Body<Publish>,
 ) -> Result<Json<Published>, Refused> {
-    let caller = admin.caller();
     let topic = find(&caller, &name)?;
     caller.allowed(Action::Publish, Resource::Topic(&topic.name))?;
     if wanted.records.is_empty() {
         return Err(Error::invalid("there are no records").into());
     }
     let now = admin.clock.now();
+    caller.request(now);
     let turn = admin.turn.fetch_add(1, Ordering::Relaxed);
     let mut letter = Letter::default();
     for (at, record) in wanted.records.iter().enumerate() {
@@ -48,6 +53,8 @@ pub async fn publish(
     }
     let (places, ticket) = letter.send(&admin, &caller, &topic).await?;
     kept(&caller, ticket).await;
+    // Who is over the quota of its namespace gets its answer later.
+    tokio::time::sleep(caller.hold(now).min(HOLD_MAX)).await;
     Ok(Json(Published { records: places }))
 }
 

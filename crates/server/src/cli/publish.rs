@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use anyhow::{Context, Result, bail};
 use clap::Args;
 
-use super::client::{ServerArgs, escape};
+use super::client::{InNamespace, ServerArgs, escape};
 use super::table::table;
 use crate::admin::records::shapes::{Header, Place, Publish, Published, RECORDS_MAX, Record};
 use crate::base64;
@@ -20,6 +20,8 @@ const REQUEST_BYTES: usize = 1 << 20;
 pub struct PublishArgs {
     #[command(flatten)]
     server: ServerArgs,
+    #[command(flatten)]
+    namespace: InNamespace,
     topic: String,
     /// Each line of it is a record; the standard input if absent or -.
     file: Option<PathBuf>,
@@ -45,7 +47,7 @@ pub fn run(args: &PublishArgs) -> Result<()> {
         }
         _ => Box::new(stdin().lock()),
     };
-    let path = format!("/v1/topics/{}/records", escape(&args.topic));
+    let path = args.namespace.path(&format!("/v1/topics/{}/records", escape(&args.topic)));
     let mut seen = BTreeMap::new();
     loop {
         let records = read(args, &mut *input)?;
