@@ -15,7 +15,7 @@ pub const SHARE_MIN: usize = 64 << 10;
 /// A batch takes further single records while it has at most this many bytes, and records.
 pub const JOINED_BYTES_MAX: usize = 1 << 20;
 pub const JOINED_RECORDS_MAX: i32 = 1 << 14;
-/// Single records are taken under one hold of a shard's lock until they have this many bytes.
+/// Single records are taken at once, with one hold of each shard's lock, up to this many bytes.
 pub const TURN_BYTES: usize = 256 << 10;
 /// Producers that one log remembers; the one not heard of for longest is forgotten first.
 pub const PRODUCERS_MAX: usize = 100_000;

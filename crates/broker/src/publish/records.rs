@@ -4,8 +4,7 @@
 use std::sync::atomic::Ordering;
 
 use sabir_storage::batch::HEADER;
-use sabir_storage::batch::encode::Encoded;
-use sabir_storage::batch::encode::FRONT_MAX;
+use sabir_storage::batch::encode::{Encoded, FRONT_MAX};
 use sabir_storage::log::LogId;
 use sabir_storage::ticket::Class;
 use sabir_storage::wake::Waker;
@@ -84,16 +83,20 @@ impl PublishOp<'_> {
     fn staged_max(&self) -> usize {
         APPEND_FRONT + HEADER + FRONT_MAX + self.record.size()
     }
+
+    fn is_too_large(&self) -> bool {
+        self.staged_max() > OPERATION_MAX
+    }
 }
 
 impl Caller {
     /// Publishes single records, each to its log; puts one outcome for each into `outcomes`, in
     /// order, in the place of what it held. Whoever resolved the targets has asked for permission.
     ///
-    /// A shard is entered once for all records that go there, in their order; shards in the order
-    /// in which they come first. A record that is `Throttled` may be tried again once the ticket
-    /// that the error names is reached; so are all records for its shard behind it, so that
-    /// trying the throttled ones again in their order keeps the order of each log.
+    /// Up to [`TURN_BYTES`] of them enter each shard once. From the first that finds no room on,
+    /// all are `Throttled`; a log that is not there yet throttles what follows in its shard too.
+    /// So trying the throttled ones again in their order, once the ticket that the error names is
+    /// reached, keeps the order of each log.
     ///
     /// Errors of a record: `Throttled`; `Full` while the disk is; `TooLarge` above
     /// [`OPERATION_MAX`]; `NotFound` when the log is gone; `Invalid` for its timestamp.
@@ -106,12 +109,23 @@ impl Caller {
     ) {
         outcomes.clear();
         outcomes.resize_with(ops.len(), || Err(self.throttled()));
-        for (at, op) in ops.iter().enumerate() {
-            let shard = op.target.shard;
-            // There are few shards, so this looks at few operations.
-            if !ops[..at].iter().any(|before| before.target.shard == shard) {
-                self.publish_on(shard, now, &ops[at..], me, &mut outcomes[at..]);
+        let mut from = 0;
+        while from < ops.len() {
+            let (count, bytes) = turn(&ops[from..]);
+            let to = from + count;
+            let reserved = match self.admit(&self.broker.core, bytes) {
+                Ok(reserved) => reserved,
+                Err(error) => {
+                    outcomes[from..].fill(Err(error));
+                    break;
+                }
+            };
+            let all = self.publish_admitted(now, &ops[from..to], me, &mut outcomes[from..to]);
+            drop(reserved);
+            if !all {
+                break;
             }
+            from = to;
         }
         self.broker.wal.notify();
         let mut bytes = 0;
@@ -123,56 +137,52 @@ impl Caller {
         self.charge(now, Charge::BytesIn, bytes);
     }
 
-    /// Publishes those of the operations that go to one shard. The outcomes of those that are not
-    /// reached stay as they are: throttled.
-    fn publish_on(
+    /// Enters each shard once. False if something is throttled: its outcome stays as it is.
+    fn publish_admitted(
         &self,
-        shard: u16,
         now: Now,
         ops: &[PublishOp<'_>],
         me: &Waker,
         outcomes: &mut [Outcome],
-    ) {
-        let core = &self.broker.core;
-        let here = |op: &PublishOp<'_>| op.target.shard == shard;
-        let (mut ops, mut outcomes) = (ops, outcomes);
-        while !ops.is_empty() {
-            let (turn, bytes) = turn(ops, here);
-            let reserved = self.admit(core, bytes);
-            if let Err(error) = reserved {
-                let refused = ops.iter().zip(outcomes).filter(|(op, _)| here(op));
-                return refused.for_each(|(_, outcome)| *outcome = Err(error.clone()));
+    ) -> bool {
+        let mut all = true;
+        for (at, op) in ops.iter().enumerate() {
+            let shard = op.target.shard;
+            // There are few shards, so this looks at few operations.
+            if ops[..at].iter().any(|before| before.target.shard == shard) {
+                continue;
             }
-            let mut locked = core.lock(shard);
+            let mut locked = self.broker.core.lock(shard);
             locked.durable = self.broker.wal.marks().get(Class::Durable);
-            for (op, outcome) in ops[..turn].iter().zip(&mut *outcomes).filter(|(op, _)| here(op)) {
-                *outcome = match op.staged_max() > OPERATION_MAX {
-                    true => {
-                        Err(Error::new(Kind::TooLarge, "the record is larger than a frame takes"))
-                    }
+            let mine = ops[at..].iter().zip(&mut outcomes[at..]);
+            for (op, outcome) in mine.filter(|(op, _)| op.target.shard == shard) {
+                let taken = match op.is_too_large() {
+                    true => Err(too_large()),
                     false => locked.publish(now, op, me),
                 };
-                if outcome.as_ref().is_err_and(|error| error.kind == Kind::Throttled) {
-                    return;
+                if taken.as_ref().is_err_and(|error| error.kind == Kind::Throttled) {
+                    all = false;
+                    break;
                 }
+                *outcome = taken;
             }
-            drop(locked);
-            drop(reserved);
-            (ops, outcomes) = (&ops[turn..], &mut outcomes[turn..]);
         }
+        all
     }
 }
 
-/// How many of the operations, others among them, make up one turn in their shard, and the bytes
-/// it takes at most. What is too large takes none.
-fn turn<'a>(ops: &[PublishOp<'a>], here: impl Fn(&PublishOp<'a>) -> bool) -> (usize, usize) {
+/// How many of the operations make up one turn, and the bytes that they take at most.
+fn turn(ops: &[PublishOp<'_>]) -> (usize, usize) {
     let mut bytes = 0;
-    for (at, op) in ops.iter().enumerate().filter(|(_, op)| here(op)) {
+    for (at, op) in ops.iter().enumerate() {
         if bytes >= TURN_BYTES {
             return (at, bytes);
         }
-        let size = op.staged_max();
-        bytes += if size > OPERATION_MAX { 0 } else { size };
+        bytes += if op.is_too_large() { 0 } else { op.staged_max() };
     }
     (ops.len(), bytes)
+}
+
+fn too_large() -> Error {
+    Error::new(Kind::TooLarge, "the record is larger than a frame takes")
 }
