@@ -5,6 +5,7 @@ mod config;
 mod group;
 mod inspect;
 mod namespace;
+mod publish;
 mod repair;
 mod stats;
 mod table;
@@ -39,6 +40,8 @@ enum Command {
     Repair(repair::RepairArgs),
     /// Have a running server export its state rows, from which lost ones are restored.
     Export(client::ServerArgs),
+    /// Publish lines as records of a topic.
+    Publish(publish::PublishArgs),
     /// Topics of a running server.
     Topic(topic::TopicArgs),
     /// Consumer groups of a running server.
@@ -96,6 +99,7 @@ pub fn run(cli: Cli) -> Result<()> {
         Command::Inspect(args) => inspect::run(&args),
         Command::Repair(args) => repair::run(&args),
         Command::Export(server) => repair::run_export(&server),
+        Command::Publish(args) => publish::run(&args),
         Command::Topic(args) => topic::run(args),
         Command::Group(args) => group::run(args),
         Command::Namespace(args) => namespace::run(args),
