@@ -9,6 +9,7 @@ use sabir_storage::frame::{Classes, Section};
 use sabir_storage::ticket::{Class, FrameNo};
 use sabir_storage::wal::{FrameSource, Staged, WalLoss};
 
+use crate::effect;
 use crate::image::Images;
 use crate::shard::Shard;
 
@@ -191,6 +192,7 @@ impl FrameSource for Core {
         }
         let before = self.staged.fetch_sub(taken, Ordering::SeqCst);
         assert!(before >= taken, "more was cut than was staged");
+        sections.iter_mut().for_each(effect::close_all);
         sections
     }
 

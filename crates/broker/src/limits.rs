@@ -12,6 +12,11 @@ pub const STAGED_MAX: usize = 4 << 20;
 pub const OPERATION_MAX: usize = 48 << 20;
 /// Payloads of at least this many bytes are shared with the stage instead of copied into it.
 pub const SHARE_MIN: usize = 64 << 10;
+/// A batch takes further single records while it has at most this many bytes, and records.
+pub const JOINED_BYTES_MAX: usize = 1 << 20;
+pub const JOINED_RECORDS_MAX: i32 = 1 << 14;
+/// Single records are taken at once, with one hold of each shard's lock, up to this many bytes.
+pub const TURN_BYTES: usize = 256 << 10;
 /// Producers that one log remembers; the one not heard of for longest is forgotten first.
 pub const PRODUCERS_MAX: usize = 100_000;
 /// Batches that a log remembers of one producer, to know a resend again.
@@ -34,3 +39,4 @@ pub const QUOTA_DEBT_MAX: Duration = Duration::from_secs(600);
 const _: () = assert!(QUOTA_BURST.as_nanos() < QUOTA_DEBT_MAX.as_nanos());
 const _: () = assert!(STAGED_MAX + OPERATION_MAX < sabir_storage::frame::FRAME_MAX);
 const _: () = assert!(SHARE_MIN < STAGED_MAX);
+const _: () = assert!(TURN_BYTES < STAGED_MAX && SHARE_MIN <= TURN_BYTES);

@@ -15,6 +15,10 @@ use crate::limits::{OPERATION_MAX, PRODUCER_BLOCK, STAGED_MAX};
 use crate::quota::Charge;
 use crate::shard::{AppendOp, Placed};
 
+mod records;
+
+pub use records::{Outcome, PublishOp, Target};
+
 impl Caller {
     /// Appends validated batches, each to its log; one outcome per batch, in order. Shards are
     /// locked one after the other, so each batch stands for itself.

@@ -7,6 +7,7 @@ pub mod founder;
 pub mod link;
 pub mod member;
 pub mod producer;
+pub mod publisher;
 pub mod records;
 pub mod rogue;
 pub mod topics;

@@ -24,6 +24,7 @@ use crate::workload::consumer::Consumer;
 use crate::workload::founder::Founder;
 use crate::workload::member::{self, Member};
 use crate::workload::producer::Producer;
+use crate::workload::publisher::Publisher;
 use crate::workload::rogue::Rogue;
 use crate::workload::{Client, Ctx};
 
@@ -153,6 +154,7 @@ impl World {
         if plan.rogue {
             let id = self.next_client();
             self.clients.push(Box::new(Rogue::new(id, plan.topics)));
+            self.clients.push(Box::new(Publisher::new(self.next_client())));
         }
     }
 

@@ -5,6 +5,8 @@ use bytes::Bytes;
 use crc_fast::{CrcAlgorithm::Crc32Iscsi, Digest};
 
 use crate::aligned::{PAGE, Pool, PooledBuf, page_up};
+use crate::batch::HEADER;
+use crate::batch::open::{BatchIx, OpenBatches, seal};
 use crate::log::Appended;
 use crate::ticket::{Class, FrameNo};
 use crate::wake::Waker;
@@ -169,6 +171,59 @@ pub fn parse_frame(secret: Secret, frame: &Bytes) -> Option<(FrameHeader, Vec<Se
     Some((header, sections))
 }
 
+/// What is left of the sections of a frame.
+#[derive(Debug, Default)]
+pub(crate) struct Sections {
+    pub whole: Vec<SectionView>,
+    /// Their checksum is wrong, and so is something in them.
+    pub damaged: Vec<SectionView>,
+    /// Bytes of the frame, without padding.
+    pub len: usize,
+}
+
+/// The sections of a frame whose header is whole; None if it is not.
+pub(crate) fn salvage_frame(secret: Secret, frame: &Bytes) -> Option<Sections> {
+    let front: &[u8; FRAME_HEADER] = frame.first_chunk()?;
+    let header = FrameHeader::parse(front)?;
+    let section = |at: usize| frame.get(at..at + SECTION_HEADER)?.first_chunk().copied();
+    let end = FRAME_HEADER + header.len as usize;
+    if frame.len() < end || !header.check(secret, front, section) {
+        return None;
+    }
+    let mut found = Sections { len: FRAME_HEADER, ..Sections::default() };
+    while found.len < end {
+        let (view, is_whole) = section_at(secret, frame, found.len)?;
+        found.len += SECTION_HEADER + view.effects.len();
+        if is_whole { found.whole.push(view) } else { found.damaged.push(view) }
+    }
+    Some(found)
+}
+
+/// The sections of a frame whose header is not whole, as far as each is and says where the next
+/// begins.
+pub(crate) fn salvage_headless(secret: Secret, frame: &Bytes) -> Sections {
+    let mut found = Sections { len: FRAME_HEADER, ..Sections::default() };
+    while let Some((view, true)) = section_at(secret, frame, found.len) {
+        if view.effects.is_empty() {
+            break;
+        }
+        found.len += SECTION_HEADER + view.effects.len();
+        found.whole.push(view);
+    }
+    found
+}
+
+/// The section that begins there and whether it is whole; None if the frame ends before.
+fn section_at(secret: Secret, frame: &Bytes, at: usize) -> Option<(SectionView, bool)> {
+    let head: &[u8; SECTION_HEADER] = frame.get(at..)?.first_chunk()?;
+    let start = at + SECTION_HEADER;
+    let end = start.checked_add(u32_at(head, 4) as usize)?;
+    let effects = frame.get(start..end).map(|_| frame.slice(start..end))?;
+    let is_whole = secret.crc(&effects) == u32_at(head, 0);
+    let shard = u16::from_le_bytes([head[8], head[9]]);
+    Some((SectionView { shard, count: u32_at(head, 12), effects }, is_whole))
+}
+
 /// Effects of one shard on their way into a frame: small ones copied, large payloads shared until
 /// the frame is put together.
 #[derive(Default)]
@@ -178,14 +233,25 @@ pub struct Section {
     pub count: u32,
     bytes: Vec<u8>,
     /// Payloads that belong before the byte of `bytes` at this place; in rising order.
-    splices: Vec<(usize, Bytes)>,
+    splices: Vec<(usize, Payload)>,
     spliced: usize,
+    /// Batches made of single records.
+    batches: OpenBatches,
+    /// Bytes that the open ones of them will take.
+    waiting: usize,
     /// The batches in it, which become readable from the frame.
     pub appends: Vec<Appended>,
     /// Whom to wake when the mark of their class reaches the frame.
     pub wakes: Vec<(Class, Waker)>,
     /// Work of each class in it.
     pub classes: Classes,
+}
+
+/// What is put between the bytes of a section.
+enum Payload {
+    Shared(Bytes),
+    /// The records of a closed batch, whose header stands before this place and lacks the checksum.
+    Records(BatchIx),
 }
 
 /// Which classes of work something holds.
@@ -214,12 +280,18 @@ impl Section {
         Section { shard, ..Section::default() }
     }
 
+    /// Bytes that it takes in a frame.
     pub fn len(&self) -> usize {
+        self.end() + self.waiting
+    }
+
+    /// Where the next byte of an effect lies, counted from the first one. Open batches lie behind.
+    pub fn end(&self) -> usize {
         self.bytes.len() + self.spliced
     }
 
     pub fn is_empty(&self) -> bool {
-        self.count == 0
+        self.count == 0 && self.waiting == 0
     }
 
     /// The buffer to encode effects into.
@@ -230,7 +302,7 @@ impl Section {
     /// Appends a payload without copying it.
     pub fn splice(&mut self, payload: Bytes) {
         self.spliced += payload.len();
-        self.splices.push((self.bytes.len(), payload));
+        self.splices.push((self.bytes.len(), Payload::Shared(payload)));
     }
 
     /// Makes it empty again and keeps its memory, up to 1 MiB.
@@ -238,9 +310,11 @@ impl Section {
         self.bytes.clear();
         self.bytes.shrink_to(1 << 20);
         self.splices.clear();
+        self.batches.clear();
         self.appends.clear();
         self.wakes.clear();
-        (self.count, self.spliced, self.classes) = (0, 0, Classes::default());
+        (self.count, self.spliced, self.waiting) = (0, 0, 0);
+        self.classes = Classes::default();
     }
 
     fn copy_to(&self, into: &mut [u8]) {
@@ -249,8 +323,19 @@ impl Section {
             let own = place - from;
             into[to..to + own].copy_from_slice(&self.bytes[from..*place]);
             to += own;
-            into[to..to + payload.len()].copy_from_slice(payload);
-            (from, to) = (*place, to + payload.len());
+            let start = to;
+            match payload {
+                Payload::Shared(payload) => {
+                    to += payload.len();
+                    into[start..to].copy_from_slice(payload);
+                }
+                Payload::Records(at) => {
+                    to += self.batches.get(*at).map_or(0, |batch| batch.bytes);
+                    self.batches.copy_to(*at, &mut into[start..to]);
+                    seal(&mut into[start - HEADER..to]);
+                }
+            }
+            from = *place;
         }
         into[to..].copy_from_slice(&self.bytes[from..]);
     }
@@ -282,7 +367,8 @@ pub fn encode_frame(
     assert!(sections.len() <= SECTIONS_MAX, "{} sections in a frame", sections.len());
     assert!(sections.is_sorted_by_key(|section| section.shard), "shards are cut in order");
     for section in sections {
-        assert!(!section.is_empty(), "a section of shard {} without effects", section.shard);
+        assert!(section.count > 0, "a section of shard {} without effects", section.shard);
+        assert_eq!(section.waiting, 0, "a batch of shard {} is still open", section.shard);
         let start = at + SECTION_HEADER;
         let end = start + section.len();
         section.copy_to(&mut frame[start..end]);
@@ -310,6 +396,8 @@ fn u32_at(bytes: &[u8], at: usize) -> u32 {
 fn u64_at(bytes: &[u8], at: usize) -> u64 {
     u64::from_le_bytes(std::array::from_fn(|i| bytes[at + i]))
 }
+
+mod open;
 
 #[cfg(test)]
 mod tests {

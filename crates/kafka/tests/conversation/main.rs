@@ -19,4 +19,5 @@ mod namespaces;
 mod page;
 mod produce;
 mod quotas;
+mod records;
 mod sessions;
