@@ -1,5 +1,6 @@
 //! The core: what a protocol may see of Sabir. No socket, no file, no clock, no task.
 
+pub mod admission;
 mod broker;
 mod bytes;
 pub mod caller;
@@ -20,7 +21,7 @@ pub mod limits;
 pub mod name;
 pub mod policy;
 mod producer;
-mod publish;
+pub mod publish;
 pub mod pump;
 pub mod random;
 mod recovery;

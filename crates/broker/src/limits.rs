@@ -4,10 +4,13 @@
 pub const NAME_MAX: usize = 255;
 /// Partitions of one topic.
 pub const PARTITIONS_MAX: u32 = 10_000;
-/// An operation is admitted while less than this is staged, in bytes, whatever its own size.
+/// A publish is admitted while less than this is staged, in bytes, whatever its own size.
 pub const STAGED_MAX: usize = 4 << 20;
-/// The largest single operation, in bytes: a frame with the stage full before it must hold it.
+/// What is admitted at once at most, in bytes: a frame with the stage full before must hold it.
 pub const OPERATION_MAX: usize = 48 << 20;
+/// Effects that are no publish are admitted as long as no more than this is staged with them: what
+/// publishes may fill leaves room for them.
+pub const EFFECTS_STAGED_MAX: usize = 60 << 20;
 /// Payloads of at least this many bytes are shared with the stage instead of copied into it.
 pub const SHARE_MIN: usize = 64 << 10;
 /// Producers that one log remembers; the one not heard of for longest is forgotten first.
@@ -23,5 +26,7 @@ pub const LOGS_MAX: usize = 200_000;
 /// Groups of all namespaces together.
 pub const GROUPS_MAX: usize = 200_000;
 
-const _: () = assert!(STAGED_MAX + OPERATION_MAX < sabir_storage::frame::FRAME_MAX);
+const _: () = assert!(STAGED_MAX + OPERATION_MAX < EFFECTS_STAGED_MAX);
+// The rest is for the fronts of effects and sections.
+const _: () = assert!(EFFECTS_STAGED_MAX + (2 << 20) < sabir_storage::frame::FRAME_MAX);
 const _: () = assert!(SHARE_MIN < STAGED_MAX);

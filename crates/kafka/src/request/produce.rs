@@ -3,12 +3,13 @@
 use std::borrow::Cow;
 
 use bytes::Bytes;
+use sabir_broker::admission::LinePlace;
 use sabir_broker::batch;
 use sabir_broker::caller::Caller;
 use sabir_broker::clock::Instant;
-use sabir_broker::error::{Error, Kind};
 use sabir_broker::policy::{Action, Resource};
-use sabir_broker::shard::{AppendOp, Placed};
+use sabir_broker::publish::Appended;
+use sabir_broker::shard::AppendOp;
 use sabir_broker::ticket::Ticket;
 use sabir_broker::topic::Topic;
 use sabir_broker::wake::Waker;
@@ -42,11 +43,11 @@ struct Produce {
     ops: Vec<(u16, AppendOp)>,
     /// One per operation that was tried, in order.
     outcomes: Vec<Appended>,
+    /// Where it waits for room.
+    place: LinePlace,
     /// The broker's time in the records, where the topic wants it.
     append_ms: Vec<Option<i64>>,
 }
-
-type Appended = Result<Placed, Error>;
 
 pub fn handle(context: &mut Context<'_>, head: Head, body: &Bytes) -> Result<Outcome, Close> {
     let request: ProduceRequest<'_> = decode(&head, body)?;
@@ -58,6 +59,7 @@ pub fn handle(context: &mut Context<'_>, head: Head, body: &Bytes) -> Result<Out
         results: Vec::new(),
         ops: Vec::new(),
         outcomes: Vec::new(),
+        place: LinePlace::default(),
         append_ms: Vec::new(),
     };
     let whole = refuse_whole(&produce.head, &request);
@@ -172,14 +174,16 @@ impl Produce {
     /// Appends what is left; None = it has to wait for room.
     fn append(&mut self, context: &mut Context<'_>) -> Result<Option<Outcome>, Close> {
         let left = &self.ops[self.outcomes.len()..];
-        for outcome in context.caller.append(context.now, left, context.me) {
-            if let Err(Error { kind: Kind::Throttled, wait: Some(ticket), .. }) = &outcome {
-                context.caller.wait(*ticket, context.me);
-                return Ok(None);
+        let Context { caller, now, me, .. } = context;
+        match caller.append(*now, left, me, &mut self.place, &mut self.outcomes) {
+            Ok(()) => self.answer(context).map(Some),
+            Err(error) => {
+                if let Some(ticket) = error.wait {
+                    caller.wait(ticket, me);
+                }
+                Ok(None)
             }
-            self.outcomes.push(outcome);
         }
-        self.answer(context).map(Some)
     }
 
     fn answer(&self, context: &mut Context<'_>) -> Result<Outcome, Close> {
@@ -265,7 +269,9 @@ impl Waiting for Produce {
         None
     }
 
-    fn cancel(&mut self, _caller: &Caller, _me: &Waker) {}
+    fn cancel(&mut self, _caller: &Caller, _me: &Waker) {
+        self.place = LinePlace::default();
+    }
 
     fn may_end(&self) -> bool {
         false

@@ -17,4 +17,5 @@ mod kept;
 mod metadata;
 mod page;
 mod produce;
+mod room;
 mod sessions;
