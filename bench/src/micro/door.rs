@@ -8,6 +8,7 @@ use sabir_broker::admission::LinePlace;
 use sabir_broker::caller::Caller;
 use sabir_broker::clock::{Clock, Now};
 use sabir_broker::fetch::Found;
+use sabir_broker::publish::Outcomes;
 use sabir_broker::shard::AppendOp;
 use sabir_broker::topic::Partition;
 use sabir_broker::wake::Waker;
@@ -156,7 +157,7 @@ impl Default for Turnstile {
 
 impl Turnstile {
     async fn append(&self, core: &Core, now: Now, ops: &[(u16, AppendOp)]) {
-        let (mut place, mut outcomes) = (LinePlace::default(), Vec::new());
+        let (mut place, mut outcomes) = (LinePlace::default(), Outcomes::new());
         loop {
             self.me.take();
             let left = &ops[outcomes.len()..];

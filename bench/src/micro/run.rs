@@ -15,6 +15,7 @@ use sabir_broker::caller::Caller;
 use sabir_broker::clock::Clock;
 use sabir_broker::declare::Declare;
 use sabir_broker::policy::Identity;
+use sabir_broker::publish::Outcomes;
 use sabir_broker::shard::AppendOp;
 use sabir_broker::topic::Partition;
 use sabir_broker::wake::Waker;
@@ -160,7 +161,7 @@ impl Field {
             for _ in 0..FETCHED_BATCHES {
                 let op = AppendOp { log: partition.log, batch: batch.clone(), header };
                 let (now, op) = (core.clock.now(), [(partition.shard, op)]);
-                let (mut place, mut outcomes) = (LinePlace::default(), Vec::new());
+                let (mut place, mut outcomes) = (LinePlace::default(), Outcomes::new());
                 let done = core.caller.append(now, &op, &me, &mut place, &mut outcomes);
                 match (done, outcomes.pop()) {
                     (Ok(()), Some(Ok(placed))) => wait(core, placed.ticket),

@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 use sabir_storage::planted::{self, Bug};
 use sabir_storage::ticket::{Class, Ticket};
 use sabir_storage::wake::Waker;
+use smallvec::SmallVec;
 
 use crate::admission::{LinePlace, Reserved};
 use crate::caller::Caller;
@@ -16,6 +17,9 @@ use crate::shard::{AppendOp, Placed};
 
 /// What became of one batch.
 pub type Appended = Result<Placed, Error>;
+
+/// Most publishes have one.
+pub type Outcomes = SmallVec<[Appended; 1]>;
 
 impl Caller {
     /// Appends validated batches, each to its log, and adds one outcome per batch to `outcomes`,
@@ -31,7 +35,7 @@ impl Caller {
         ops: &[(u16, AppendOp)],
         me: &Waker,
         place: &mut LinePlace,
-        outcomes: &mut Vec<Appended>,
+        outcomes: &mut Outcomes,
     ) -> Result<(), Error> {
         let before = outcomes.len();
         let mut rest = ops;
@@ -67,7 +71,7 @@ impl Caller {
         now: Now,
         ops: &[(u16, AppendOp)],
         me: &Waker,
-        outcomes: &mut Vec<Appended>,
+        outcomes: &mut Outcomes,
     ) -> Result<(), Error> {
         for run in ops.chunk_by(|a, b| a.0 == b.0) {
             let mut locked = self.broker.core.lock(run[0].0);

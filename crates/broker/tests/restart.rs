@@ -12,6 +12,7 @@ use sabir_broker::declare::Declare;
 use sabir_broker::error::Kind;
 use sabir_broker::fetch::Found;
 use sabir_broker::policy::Identity;
+use sabir_broker::publish::Outcomes;
 use sabir_broker::random::Seeded;
 use sabir_broker::shard::AppendOp;
 use sabir_broker::topic::{Policy, Topic};
@@ -89,7 +90,7 @@ impl Bench {
         let header = validate(&batch).expect("well made");
         let place = &self.topic(topic).partitions[partition];
         let op = (place.shard, AppendOp { log: place.log, batch, header });
-        let mut outcomes = Vec::new();
+        let mut outcomes = Outcomes::new();
         let (me, mut place) = (Waker::none(), LinePlace::default());
         self.caller.append(NOW, &[op], &me, &mut place, &mut outcomes)?;
         outcomes.pop().expect("one outcome")

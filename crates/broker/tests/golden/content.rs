@@ -14,7 +14,7 @@ use sabir_broker::fetch::Found;
 use sabir_broker::group::{Commit, Join, OffsetCommit, Sync};
 use sabir_broker::groups::Asked;
 use sabir_broker::policy::Identity;
-use sabir_broker::publish::Appended;
+use sabir_broker::publish::{Appended, Outcomes};
 use sabir_broker::random::Seeded;
 use sabir_broker::shard::AppendOp;
 use sabir_broker::ticket::Ticket;
@@ -63,7 +63,7 @@ fn declare(caller: &Caller, name: &str, partitions: u32, policy: Policy) -> Arc<
 }
 
 fn append_one(caller: &Caller, op: (u16, AppendOp)) -> Appended {
-    let mut outcomes = Vec::new();
+    let mut outcomes = Outcomes::new();
     caller.append(NOW, &[op], &Waker::none(), &mut LinePlace::default(), &mut outcomes)?;
     outcomes.pop().expect("one outcome")
 }
