@@ -175,10 +175,12 @@ impl LogView {
         body.tail.iter().take_while(|batch| batch.next <= visible).cloned().collect()
     }
 
-    /// The log was deleted: its memory goes now, its blobs with the next checkpoint.
+    /// The log was deleted: its memory goes now, its blobs with the next checkpoint. Who waits for
+    /// more of it is woken to find that out.
     pub fn remove(&self) {
         self.gone.store(true, Ordering::Release);
         self.body.write().tail.clear();
+        self.wake_watchers();
     }
 
     pub fn is_gone(&self) -> bool {
@@ -205,6 +207,10 @@ impl LogView {
     pub fn show(&self, upto: Offset) {
         let before = self.visible.fetch_max(upto, Ordering::AcqRel);
         assert!(before <= upto, "what is visible stays visible");
+        self.wake_watchers();
+    }
+
+    fn wake_watchers(&self) {
         if self.watched.swap(false, Ordering::AcqRel) {
             for waker in self.watchers.lock().drain(..) {
                 if planted::active(Bug::LoseReader) {

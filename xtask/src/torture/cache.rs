@@ -21,6 +21,14 @@ pub struct Survival {
     pub seed: u64,
 }
 
+/// When the power goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Moment {
+    Now,
+    /// When the next flush is asked for while something is in the cache: it is not carried out.
+    Flush,
+}
+
 /// Bytes that the cache held at a cut, and how many of them came down to the image.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Cut {
@@ -47,6 +55,10 @@ impl Cache {
             return Err(io::Error::other("the image is not a multiple of 4 KiB"));
         }
         Ok(Cache { image, size, pages: HashMap::new(), writes: VecDeque::new(), held: 0 })
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.writes.is_empty()
     }
 
     pub fn size(&self) -> u64 {

@@ -10,7 +10,7 @@ use std::path::Path;
 use anyhow::{Context, Result, bail};
 use rustix::fs::OFlags;
 
-use super::cache::Survival;
+use super::cache::{Moment, Survival};
 use super::disk::Disk;
 
 const LENGTH: usize = 64 << 10;
@@ -56,7 +56,7 @@ fn check_one(disk: &mut Disk, write: fn(&Path) -> Result<()>, chance: f64) -> Re
     overwrite(&data.join("buffered"), OFlags::empty(), false)?;
     overwrite(&data.join("direct"), OFlags::DIRECT, false)?;
     File::create(data.join("created"))?;
-    disk.cut(Survival { granule: 512, chance, seed: 1 })?;
+    disk.cut(Survival { granule: 512, chance, seed: 1 }, Moment::Now)?;
     disk.unmount()?;
     disk.mount()?;
     let mut found = BTreeMap::new();

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, bail};
 
 use super::broker::{Berth, Broker, Launch, Start};
-use super::cache::Survival;
+use super::cache::{Moment, Survival};
 use super::client::{Clients, Workload, root};
 use super::control;
 use super::disk::{Backing, Disk, FileSystem};
@@ -24,6 +24,8 @@ const FRESH_EVERY: usize = 5;
 const FIRST_START_HIT: f64 = 0.5;
 const RESTART_HIT: f64 = 0.2;
 const RIDE_THROUGH: f64 = 0.35;
+/// Of the power cuts, the share that hits a flush: between these little is in the cache.
+const AT_A_FLUSH: f64 = 0.7;
 /// A disk has room for what a few cycles write.
 const DISK_MB: u64 = 1536;
 /// How long a client may wait for the first reply of a broker that is ready.
@@ -237,7 +239,7 @@ impl Lane {
         self.take(&mut workload, before)?;
         if self.lots.chance(RESTART_HIT) {
             self.broker = Some(self.berth.start(&self.disk.data())?);
-            self.sleep(0.0, 0.1);
+            self.sleep_into_start();
             self.crash(cycle)?;
             self.history.take(&workload.lines(None)?, Counted::No)?;
         }
@@ -252,6 +254,12 @@ impl Lane {
 
     fn sleep(&mut self, from: f64, to: f64) {
         std::thread::sleep(Duration::from_secs_f64(self.lots.between(from, to)));
+    }
+
+    /// A start takes some ten milliseconds; the background work behind it, longer.
+    fn sleep_into_start(&mut self) {
+        let upto = if self.lots.chance(0.5) { 0.03 } else { 0.4 };
+        self.sleep(0.0, upto);
     }
 
     /// A new data directory; in a share of the cycles its first start is hit by a crash.
@@ -269,7 +277,7 @@ impl Lane {
         }
         if self.lots.chance(FIRST_START_HIT) && !self.plan.settle {
             self.broker = Some(self.berth.start(&self.disk.data())?);
-            self.sleep(0.0, 0.4);
+            self.sleep_into_start();
             self.crash(cycle)?;
         }
         Ok(())
@@ -298,7 +306,9 @@ impl Lane {
                 chance: if cycle.torn { self.lots.unit() } else { 0.0 },
                 seed: self.lots.next(),
             };
-            let cut = self.disk.cut(survival)?;
+            let flush = self.lots.chance(AT_A_FLUSH);
+            let moment = if flush { Moment::Flush } else { Moment::Now };
+            let cut = self.disk.cut(survival, moment)?;
             let sum = cycle.cut.get_or_insert_default();
             sum.held += cut.held;
             sum.kept += cut.kept;

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 
-use super::cache::{Cut, Survival};
+use super::cache::{Cut, Moment, Survival};
 use super::process::{PATIENCE, call, own_program};
 use super::sys;
 
@@ -190,12 +190,12 @@ impl Disk {
     }
 
     /// Cuts the power: from now on all writing fails, and what the cache held is lost but for what
-    /// `survival` lets through. Without a cache the file system just stops.
-    pub fn cut(&mut self, survival: Survival) -> Result<Cut> {
+    /// `survival` lets through. Without a cache the file system just stops, now.
+    pub fn cut(&mut self, survival: Survival, moment: Moment) -> Result<Cut> {
         let mut cut = Cut::default();
         let root = File::open(&self.point);
         if let Backing::Cached(_) = self.backing {
-            cut = self.server.take().context("no disk to cut")?.cut(survival)?;
+            cut = self.server.take().context("no disk to cut")?.cut(survival, moment)?;
         }
         // On the cached disk the kernel may have given up on the file system by itself.
         let stopped = root.and_then(|root| sys::shut_down(&root));
@@ -241,10 +241,14 @@ impl Server {
         Ok(Server { child, output })
     }
 
-    fn cut(mut self, survival: Survival) -> Result<Cut> {
+    fn cut(mut self, survival: Survival, moment: Moment) -> Result<Cut> {
         let Survival { granule, chance, seed } = survival;
+        let moment = match moment {
+            Moment::Now => "now",
+            Moment::Flush => "flush",
+        };
         let mut input = self.child.stdin.take().expect("it was piped");
-        input.write_all(format!("cut {granule} {chance} {seed}\n").as_bytes())?;
+        input.write_all(format!("cut {granule} {chance} {seed} {moment}\n").as_bytes())?;
         drop(input);
         let mut said = String::new();
         self.output.read_to_string(&mut said)?;

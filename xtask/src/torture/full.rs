@@ -25,6 +25,9 @@ const REFUSALS: u64 = 30;
 /// From free space to the first reply.
 const RESUME: Duration = Duration::from_secs(5);
 
+/// What a broker must leave free on a disk of this size: room for a checkpoint and a restart.
+const FREE_MIN_KB: u64 = 1024;
+
 /// Errors after which a Kafka client sends again by itself.
 const RETRIABLE: [&str; 9] = [
     "LEADER_NOT_AVAILABLE",
@@ -161,12 +164,17 @@ impl Full<'_> {
             course.history.take(&workload.lines(None)?, Counted::Yes)?;
         }
         let free = rustix::fs::statvfs(self.disk.point())?;
+        let free_kb = free.f_bavail * free.f_frsize / 1024;
         eprintln!(
-            "full: {place}: {} acknowledged, {} KB free, after {:.1?}",
+            "full: {place}: {} acknowledged, {free_kb} KB free, after {:.1?}",
             course.history.acked(),
-            free.f_bavail * free.f_frsize / 1024,
             began.elapsed()
         );
+        course.tally.notes.push(format!("{place}: {free_kb} KB free when records were refused"));
+        if free_kb < FREE_MIN_KB {
+            let about = format!("only {free_kb} KB are left of the reserve of {FREE_MIN_KB} KB");
+            course.flag(place, Rule::Stuck, about);
+        }
         Ok(true)
     }
 

@@ -2,21 +2,23 @@
 //! device. It speaks the few requests of the FUSE protocol that a loop device causes
 //! (include/uapi/linux/fuse.h); the cache itself is in `cache.rs`, the caller's side in `disk.rs`.
 //!
-//! `ready` is printed when the file can be used. The line `cut GRANULE CHANCE SEED` on standard
-//! input cuts the power: every request that is unanswered or comes later fails, and the bytes held
-//! and kept are printed. At the end of standard input the process ends and the cache is lost.
+//! `ready` is printed when the file can be used. The line `cut GRANULE CHANCE SEED MOMENT` on
+//! standard input cuts the power, `now` or when the next `flush` is asked for: every request that
+//! is unanswered or comes later fails, and the bytes held and kept are printed. At the end of
+//! standard input the process ends and the cache is lost.
 
 use std::fs::File;
 use std::io::{self, BufRead, Read, Write};
 use std::os::fd::AsRawFd;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
-use rustix::event::{PollFd, PollFlags, poll};
+use anyhow::{Context, Result, bail, ensure};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::mount::{MountFlags, mount};
 
-use super::cache::{Cache, Survival};
+use super::cache::{Cache, Moment, Survival};
 
 const GETATTR: u32 = 3;
 const OPEN: u32 = 14;
@@ -39,8 +41,11 @@ const REQUEST_BYTES_MAX: usize = 1 << 20;
 /// The request's header, and the header of a read or write behind it.
 const HEADER_BYTES: usize = 40;
 const SPAN_BYTES: usize = 40;
+const REQUEST_ROOM: usize = HEADER_BYTES + SPAN_BYTES + REQUEST_BYTES_MAX;
 /// Seconds without an answer after which the kernel fails all requests (Linux 6.14 and later).
 const PATIENCE_S: u16 = 60;
+/// How long a cut waits for the flush that it is to hit.
+const FLUSH_WAIT: Duration = Duration::from_millis(500);
 
 /// Serves `image` as a disk over the file `path` until it is cut, let go or unmounted.
 pub fn serve(image: &Path, path: &Path) -> Result<()> {
@@ -53,56 +58,109 @@ pub fn serve(image: &Path, path: &Path) -> Result<()> {
     mount("powerdisk", path, "fuse", MountFlags::empty(), options.as_c_str())
         .context("no FUSE mount")?;
     println!("ready");
-    answer_until_told(&mut cache, &fuse)?;
-    drop(fuse); // now, not at the end of the process: it fails all that is unanswered
+    let mut requests = Requests { fuse: &fuse, buffer: vec![0; REQUEST_ROOM], reply: Vec::new() };
+    requests.answer_until_told(&mut cache)?;
     let mut line = String::new();
     io::stdin().lock().read_line(&mut line)?;
-    if let Some(survival) = parse_cut(&line)? {
+    let told = parse_cut(&line)?;
+    if let Some((_, Moment::Flush)) = told {
+        requests.answer_until_flush(&mut cache)?;
+    }
+    drop(fuse); // now, not at the end of the process: it fails all that is unanswered
+    if let Some((survival, _)) = told {
         let cut = cache.cut(survival)?;
         println!("{} {}", cut.held, cut.kept);
     }
     Ok(())
 }
 
-/// `cut GRANULE CHANCE SEED`, or nothing at the end of the input.
-fn parse_cut(line: &str) -> Result<Option<Survival>> {
+/// `cut GRANULE CHANCE SEED MOMENT`, or nothing at the end of the input.
+fn parse_cut(line: &str) -> Result<Option<(Survival, Moment)>> {
     let words: Vec<&str> = line.split_whitespace().collect();
-    let ["cut", granule, chance, seed] = words[..] else {
+    let ["cut", granule, chance, seed, moment] = words[..] else {
         ensure!(words.is_empty(), "not a command: {line}");
         return Ok(None);
     };
     let survival =
         Survival { granule: granule.parse()?, chance: chance.parse()?, seed: seed.parse()? };
     ensure!(survival.granule > 0, "a granule of 0 bytes");
-    Ok(Some(survival))
+    let moment = match moment {
+        "now" => Moment::Now,
+        "flush" => Moment::Flush,
+        _ => bail!("not a moment: {moment}"),
+    };
+    Ok(Some((survival, moment)))
 }
 
-/// Answers requests until standard input has something to say or the file is unmounted.
-fn answer_until_told(cache: &mut Cache, fuse: &File) -> Result<()> {
-    let input = io::stdin();
-    let mut request = vec![0; HEADER_BYTES + SPAN_BYTES + REQUEST_BYTES_MAX];
-    let mut reply = Vec::new();
-    loop {
-        let mut ready = [PollFd::new(&input, PollFlags::IN), PollFd::new(fuse, PollFlags::IN)];
-        match poll(&mut ready, None) {
-            Err(Errno::INTR) => continue,
-            other => other?,
-        };
-        if !ready[0].revents().is_empty() || ready[1].revents().contains(PollFlags::ERR) {
-            return Ok(());
-        }
-        match (&mut &*fuse).read(&mut request) {
-            Ok(length) => {
-                if answer(cache, &request[..length], &mut reply) {
-                    match (&mut &*fuse).write_all(&reply) {
-                        Err(problem) if !is_gone(&problem) => return Err(problem.into()),
-                        _ => (),
-                    }
-                }
+/// The requests of the loop device, one after the other.
+struct Requests<'a> {
+    fuse: &'a File,
+    buffer: Vec<u8>,
+    reply: Vec<u8>,
+}
+
+impl Requests<'_> {
+    /// Answers until standard input has something to say or the file is unmounted.
+    fn answer_until_told(&mut self, cache: &mut Cache) -> Result<()> {
+        let input = io::stdin();
+        loop {
+            let mut ready =
+                [PollFd::new(&input, PollFlags::IN), PollFd::new(self.fuse, PollFlags::IN)];
+            match poll(&mut ready, None) {
+                Err(Errno::INTR) => continue,
+                other => other?,
+            };
+            if !ready[0].revents().is_empty() || ready[1].revents().contains(PollFlags::ERR) {
+                return Ok(());
             }
-            Err(problem) if is_gone(&problem) => (),
-            Err(problem) => return Err(problem.into()),
+            if let Some(length) = self.read()? {
+                self.answer(cache, length)?;
+            }
         }
+    }
+
+    /// Answers until a flush is asked for that has something to bring down; leaves it unanswered.
+    fn answer_until_flush(&mut self, cache: &mut Cache) -> Result<()> {
+        let end = Instant::now() + FLUSH_WAIT;
+        loop {
+            let left = end.saturating_duration_since(Instant::now());
+            let wait = Timespec { tv_sec: 0, tv_nsec: left.subsec_nanos().into() };
+            let mut ready = [PollFd::new(self.fuse, PollFlags::IN)];
+            match poll(&mut ready, Some(&wait)) {
+                Err(Errno::INTR) => continue,
+                other => other?,
+            };
+            if left.is_zero() || ready[0].revents().contains(PollFlags::ERR) {
+                return Ok(());
+            }
+            if ready[0].revents().is_empty() {
+                continue;
+            }
+            let Some(length) = self.read()? else { continue };
+            if number(&self.buffer, 4) == FSYNC && !cache.is_empty() {
+                return Ok(());
+            }
+            self.answer(cache, length)?;
+        }
+    }
+
+    /// Takes the next request; None when it was withdrawn.
+    fn read(&mut self) -> Result<Option<usize>> {
+        match (&mut &*self.fuse).read(&mut self.buffer) {
+            Ok(length) => Ok(Some(length)),
+            Err(problem) if is_gone(&problem) => Ok(None),
+            Err(problem) => Err(problem.into()),
+        }
+    }
+
+    fn answer(&mut self, cache: &mut Cache, length: usize) -> Result<()> {
+        if answer(cache, &self.buffer[..length], &mut self.reply) {
+            match (&mut &*self.fuse).write_all(&self.reply) {
+                Err(problem) if !is_gone(&problem) => return Err(problem.into()),
+                _ => (),
+            }
+        }
+        Ok(())
     }
 }
 
@@ -218,9 +276,15 @@ mod tests {
     #[test]
     fn commands() {
         let survival = Survival { granule: 512, chance: 0.25, seed: 7 };
-        assert_eq!(parse_cut("cut 512 0.25 7\n").expect("valid"), Some(survival));
+        for (line, moment) in
+            [("cut 512 0.25 7 now\n", Moment::Now), ("cut 512 0.25 7 flush\n", Moment::Flush)]
+        {
+            assert_eq!(parse_cut(line).expect("valid"), Some((survival, moment)));
+        }
         assert_eq!(parse_cut("").expect("the end"), None);
-        for wrong in ["cat 512 0 1", "cut 512 0", "cut 0 0 0", "cut x 0 0"] {
+        for wrong in
+            ["cat 512 0 1 now", "cut 512 0 1", "cut 0 0 0 now", "cut x 0 0 now", "cut 512 0 1 then"]
+        {
             assert!(parse_cut(wrong).is_err(), "{wrong}");
         }
     }

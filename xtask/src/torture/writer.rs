@@ -11,7 +11,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use rustix::fs::OFlags;
 
-use super::cache::Survival;
+use super::cache::{Moment, Survival};
 use super::control::{self, Aligned};
 use super::disk::{Backing, Disk, FileSystem, Scratch};
 use super::lots::Lots;
@@ -70,7 +70,7 @@ pub fn check(way: &str, cycles: u32, kind: FileSystem) -> Result<()> {
         std::thread::sleep(Duration::from_secs_f64(lots.between(0.1, 0.4)));
         let counted = fs::metadata(&output)?.len() as usize;
         let chance = if cycle % 2 == 0 { 0.0 } else { lots.unit() };
-        held += disk.cut(Survival { granule: 512, chance, seed: lots.next() })?.held;
+        held += disk.cut(Survival { granule: 512, chance, seed: lots.next() }, Moment::Now)?.held;
         server.kill()?;
         disk.unmount()?;
         disk.mount()?;

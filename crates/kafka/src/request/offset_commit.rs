@@ -62,6 +62,7 @@ fn attempt(context: &mut Context<'_>, head: &Head, body: &Bytes) -> Result<Outco
         offsets: &offsets,
     };
     let ticket = keep(context, head, request.group_id, commit, &mut codes)?;
+    let ticket = ticket.join(context.ticket_of(codes.iter().flatten().map(|code| code.number())));
     let response = describe(&request.topics, &codes);
     Ok(Outcome::Reply(context.reply(head, &response, ticket)?))
 }

@@ -101,10 +101,13 @@ fn look(
             wanted.extend(topic.partition_indexes.iter().map(|index| (*id, *index)));
         }
     }
+    let unknown = found.iter().filter_map(|found| Some(found.as_ref().err()?.number()));
+    let gone = context.ticket_of(unknown);
     let (committed, error) = match ask(Some(&wanted)) {
         Ok(committed) => (committed, None),
         Err(code) => (Vec::new(), Some(code)),
     };
+    *ticket = ticket.join(gone);
     let committed: BTreeMap<(TopicId, i32), Committed> =
         committed.into_iter().map(|(topic, index, kept)| ((topic, index), kept)).collect();
     let describe = |topic: &OffsetFetchRequestTopics<'_>, found: &Result<_, ErrorCode>| {

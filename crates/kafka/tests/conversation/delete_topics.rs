@@ -82,3 +82,22 @@ fn topics_are_deleted_by_id() {
     check(&[named("b"), named("b")]);
     check(&[named("b"), (None, b)]);
 }
+
+#[test]
+fn a_long_poll_ends_when_its_topic_is_deleted() {
+    let house = House::new();
+    for (version, code) in
+        [(4, ErrorCode::UnknownTopicOrPartition), (13, ErrorCode::UnknownTopicId)]
+    {
+        let id = house.topic("t", 1, &[]);
+        let mut poll = fetch("t", id, vec![part(0, 0)]);
+        poll.max_wait_ms = 1_000_000;
+        let mut talk = house.talk();
+        talk.say(version, &poll);
+        assert!(!talk.has_answer());
+        delete(&house, 6, &[(None, id)]);
+        let heard = talk.hear();
+        let response: FetchResponse<'_> = heard.read();
+        expect(response.responses[0].partitions[0].error_code, code);
+    }
+}
