@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::SeqCst};
 
 use parking_lot::Mutex;
-use sabir_storage::wake::Waker;
+use sabir_storage::wake::{Herald, Waker};
 
 use crate::limits::{EFFECTS_STAGED_MAX, STAGED_MAX};
 
@@ -26,6 +26,7 @@ pub(crate) struct Admission {
     /// Places with a lower number were called; changed under `line`.
     called: AtomicU64,
     line: Mutex<Line>,
+    herald: Arc<Herald>,
 }
 
 /// Those who wait. Invariant: the numbers of the places are dense, the first is `called`.
@@ -67,6 +68,10 @@ impl Drop for Reserved<'_> {
 }
 
 impl Admission {
+    pub fn new(herald: Arc<Herald>) -> Admission {
+        Admission { herald, ..Admission::default() }
+    }
+
     /// Bytes that wait to be cut.
     pub fn staged(&self) -> usize {
         self.staged.load(SeqCst)
@@ -118,7 +123,7 @@ impl Admission {
         if own {
             called.pop();
         }
-        called.iter().for_each(Waker::wake);
+        self.herald.wake(&mut called);
         if own {
             return Some(Reserved { admission: self, bytes });
         }
@@ -156,7 +161,7 @@ impl Admission {
         }
         let mut called = Vec::new();
         self.call(&mut self.line.lock(), &mut called);
-        called.iter().for_each(Waker::wake);
+        self.herald.wake(&mut called);
     }
 
     /// Calls from the front as many as have room, and reserves it for them.

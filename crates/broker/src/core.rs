@@ -8,6 +8,7 @@ use std::time::Duration;
 use parking_lot::{Mutex, MutexGuard};
 use sabir_storage::frame::{Classes, Section};
 use sabir_storage::ticket::{Class, FrameNo};
+use sabir_storage::wake::Herald;
 use sabir_storage::wal::{FrameSource, Staged, WalLoss};
 
 use crate::admission::Admission;
@@ -48,10 +49,14 @@ pub struct Locked<'a> {
 }
 
 impl Core {
-    pub fn new(count: u16, on_loss: impl Fn(&WalLoss) + Send + Sync + 'static) -> Core {
+    pub fn new(
+        count: u16,
+        herald: Arc<Herald>,
+        on_loss: impl Fn(&WalLoss) + Send + Sync + 'static,
+    ) -> Core {
         Core {
             shards: (0..count).map(|id| Mutex::new(Shard::new(id))).collect(),
-            admission: Arc::default(),
+            admission: Arc::new(Admission::new(herald)),
             classes: AtomicU8::new(0),
             recycled: Mutex::default(),
             full: AtomicBool::new(false),

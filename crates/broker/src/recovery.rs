@@ -246,7 +246,7 @@ impl Recovery<'_> {
             bytes: batch,
         });
         if next > view.visible() {
-            view.show(next);
+            view.show(next, &mut Vec::new());
         }
         Ok(Some(view))
     }

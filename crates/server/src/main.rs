@@ -6,6 +6,7 @@ mod allocations;
 mod cli;
 mod config;
 mod exposure;
+mod herald;
 mod holder;
 mod kafka;
 mod logging;

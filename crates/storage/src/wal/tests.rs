@@ -57,6 +57,7 @@ fn settings() -> WalSettings {
 
 fn parts(disk: &Arc<SimDisk>) -> WalParts {
     WalParts {
+        herald: Arc::default(),
         disk: Arc::new(Handle(disk.clone())),
         secret: SECRET,
         pool: Arc::default(),
