@@ -34,6 +34,8 @@ pub struct Core {
     recycled: Mutex<Vec<Section>>,
     /// No room on the disk: publishes are refused.
     full: AtomicBool,
+    /// There is, or was, a log whose work waits for no sync.
+    expects_os: AtomicBool,
     /// The shard that a checkpoint wants imaged when it is cut next, plus one; 0 = none.
     image_wanted: AtomicU32,
     imaged: Mutex<Option<(Images, bool)>>,
@@ -60,6 +62,7 @@ impl Core {
             classes: AtomicU8::new(0),
             recycled: Mutex::default(),
             full: AtomicBool::new(false),
+            expects_os: AtomicBool::new(false),
             image_wanted: AtomicU32::new(0),
             imaged: Mutex::default(),
             on_loss: Box::new(on_loss),
@@ -72,6 +75,11 @@ impl Core {
 
     pub fn is_full(&self) -> bool {
         self.full.load(Ordering::Acquire)
+    }
+
+    /// From now on there may be work that waits for no sync.
+    pub fn expect_os(&self) {
+        self.expects_os.store(true, Ordering::SeqCst);
     }
 
     pub fn set_full(&self, full: bool) {
@@ -150,6 +158,10 @@ impl FrameSource for Core {
         let flags = self.classes.load(Ordering::SeqCst);
         let classes = Classes { os: flags & OS != 0, durable: flags & DURABLE != 0 };
         Staged { bytes: self.admission.staged(), classes }
+    }
+
+    fn expects_os(&self) -> bool {
+        self.expects_os.load(Ordering::SeqCst)
     }
 
     fn cut(&self, number: FrameNo) -> Vec<Section> {

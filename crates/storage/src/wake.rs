@@ -43,7 +43,9 @@ impl Waker {
 /// Fires wakes for those who have more to do than that: the threads of the WAL would wake a thread
 /// of the runtime for each, and delay the next frame by all of them.
 #[derive(Default)]
-pub struct Herald(OnceLock<Box<dyn Fn(&mut Vec<Waker>) + Send + Sync>>);
+pub struct Herald(OnceLock<Box<Fire>>);
+
+type Fire = dyn Fn(&mut Vec<Waker>) + Send + Sync;
 
 impl Herald {
     /// Names who fires them from now on; it must take all of them and not block. Until then, and

@@ -32,6 +32,8 @@ pub struct Staged {
 pub trait FrameSource: Send + Sync {
     /// What is waiting; cheap, reads atomics.
     fn staged(&self) -> Staged;
+    /// True where work of class `os` may come, which must be written while a sync runs; cheap.
+    fn expects_os(&self) -> bool;
     /// Takes the stage of every shard as the content of frame `number`; from then on shards stage
     /// for the next frame.
     fn cut(&self, number: FrameNo) -> Vec<Section>;
@@ -143,7 +145,7 @@ pub struct WalParts {
     pub herald: Arc<Herald>,
 }
 
-/// The WAL in files of one directory. One thread writes; it syncs as well as long as nobody waits
+/// The WAL in files of one directory. One thread writes; it syncs as well where nobody waits
 /// for less than that, else another does.
 pub struct FileWal {
     shared: Arc<Shared>,

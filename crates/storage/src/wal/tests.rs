@@ -14,6 +14,7 @@ type Found = Vec<(FrameNo, Vec<u8>)>;
 #[derive(Default)]
 struct Source {
     staged: Mutex<Vec<Section>>,
+    expects_os: AtomicBool,
 }
 
 impl Source {
@@ -36,6 +37,10 @@ impl FrameSource for Source {
             bytes: staged.iter().map(Section::len).sum(),
             classes: staged.first().map_or(Classes::default(), |section| section.classes),
         }
+    }
+
+    fn expects_os(&self) -> bool {
+        self.expects_os.load(Ordering::SeqCst)
     }
 
     fn cut(&self, _number: FrameNo) -> Vec<Section> {
@@ -170,6 +175,7 @@ fn check_real_threads(is_os: fn(u64) -> bool, asked: bool) {
     let wal = FileWal::open(parts(&disk), settings(), end, source.clone()).expect("opens");
     let done = AtomicBool::new(!asked);
     std::thread::scope(|scope| {
+        source.expects_os.store((0..200).any(is_os), Ordering::SeqCst);
         scope.spawn(|| {
             while !done.load(Ordering::SeqCst) {
                 wal.sync_soon();

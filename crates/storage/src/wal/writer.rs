@@ -2,7 +2,7 @@
 //! durable mark moves, and who waits is woken. With only durable work nothing is cut before that:
 //! what arrives meanwhile is the next group, so groups grow with load and no timer is needed. The
 //! writer syncs by itself then, as handing over to another thread and back costs as much as all
-//! else. Where there is work that waits for no sync, or somebody else wants one, the syncer does it.
+//! else. Where work may come that waits for no sync, the syncer does it.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -25,8 +25,6 @@ const BACKLOG_LOOK: Duration = Duration::from_millis(5);
 const OS_SYNC: Duration = Duration::from_secs(1);
 /// ... or after this many bytes.
 const OS_SYNC_BYTES: usize = 64 << 20;
-/// So long after work of class `os` more of it may come, and must not wait for a sync.
-const OS_RECENT: Duration = Duration::from_secs(1);
 
 pub struct State {
     next: FrameNo,
@@ -41,8 +39,6 @@ pub struct State {
     syncing: bool,
     unsynced_bytes: usize,
     os_since: Option<Instant>,
-    /// When there was work of class `os` last.
-    os_last: Option<Instant>,
     /// The last frame had content, so its durability has no witness yet.
     witness: bool,
     last_write: Option<Instant>,
@@ -70,7 +66,6 @@ impl State {
             syncing: false,
             unsynced_bytes: 0,
             os_since: None,
-            os_last: None,
             witness: false,
             last_write: None,
             stop: false,
@@ -156,12 +151,7 @@ pub fn write_loop(shared: &Shared) {
 /// Decides who syncs the frame that was just written: true = the writer, at once.
 fn claims_sync(shared: &Shared, holds: Classes) -> bool {
     let mut state = shared.state.lock();
-    let now = state.last_write;
-    if holds.os {
-        state.os_last = now;
-    }
-    let os_recent = state.os_last.zip(now).is_some_and(|(last, now)| last + OS_RECENT > now);
-    let own = holds.durable && !os_recent && !state.syncing;
+    let own = holds.durable && !shared.source.expects_os() && !state.syncing;
     if own {
         state.syncing = true;
     } else if holds.durable || holds.os {
