@@ -22,6 +22,7 @@ pub use records::Records;
 pub use writer::{Splices, Writer};
 
 use bytes::{Bytes, BytesMut};
+use smallvec::SmallVec;
 
 use crate::api::ApiKey;
 
@@ -57,6 +58,9 @@ pub trait Message<'a>: Sized {
         }
     }
 }
+
+/// A list that nearly always has one element, which it then holds in place.
+pub type Few<T> = SmallVec<[T; 1]>;
 
 /// A struct inside a message.
 pub(crate) trait Part<'a>: Sized {

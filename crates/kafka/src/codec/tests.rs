@@ -69,9 +69,9 @@ fn a_frame_begins_with_the_length_of_the_rest() {
 
 /// A fetch response of one partition with these records.
 fn fetched(records: Records<'_>) -> FetchResponse<'_> {
-    let partitions = vec![PartitionData { records: Some(records), ..Default::default() }];
+    let partitions = [PartitionData { records: Some(records), ..Default::default() }].into();
     let topic = FetchableTopicResponse { topic: "t", partitions, ..Default::default() };
-    FetchResponse { responses: vec![topic], ..Default::default() }
+    FetchResponse { responses: [topic].into(), ..Default::default() }
 }
 
 #[test]

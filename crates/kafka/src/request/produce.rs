@@ -14,9 +14,9 @@ use sabir_broker::ticket::Ticket;
 use sabir_broker::topic::Topic;
 use sabir_broker::wake::Waker;
 use sabir_net::connection::Close;
-use smallvec::SmallVec;
 
 use super::{Outcome, Waiting, decode};
+use crate::codec::Few;
 use crate::connection::{Context, Head};
 use crate::error_code::ErrorCode;
 use crate::errors::{of_batch, of_topic};
@@ -50,9 +50,6 @@ struct Produce {
     /// The broker's time in the records, where the topic wants it.
     append_ms: Few<Option<i64>>,
 }
-
-/// Most requests have one batch.
-type Few<T> = SmallVec<[T; 1]>;
 
 pub fn handle(context: &mut Context<'_>, head: Head, body: &Bytes) -> Result<Outcome, Close> {
     let request: ProduceRequest<'_> = decode(&head, body)?;
@@ -201,9 +198,9 @@ impl Produce {
         }
         let mut ticket = Ticket::DONE;
         let mut results = self.results.iter();
-        let mut responses = Vec::with_capacity(request.topic_data.len());
+        let mut responses = Few::with_capacity(request.topic_data.len());
         for topic in &request.topic_data {
-            let mut partitions = Vec::with_capacity(topic.partition_data.len());
+            let mut partitions = Few::with_capacity(topic.partition_data.len());
             for partition in &topic.partition_data {
                 let result = results.next().expect("one result per partition");
                 partitions.push(self.describe(partition.index, result, &mut ticket));
