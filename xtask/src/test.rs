@@ -28,7 +28,7 @@ struct Options {
 /// Runs the chosen steps in their order.
 ///
 /// # Errors
-/// When a step failed, took more than twice its budget, or, with `CI=true`, was not run.
+/// When a step failed, hung, or, with `CI=true`, was not run.
 pub fn run(args: &[String]) -> anyhow::Result<()> {
     let options = parse(args)?;
     let chosen: Vec<&Step> = STEPS.iter().filter(|step| options.chooses(step)).collect();

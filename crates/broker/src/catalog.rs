@@ -1,5 +1,5 @@
-//! Declared topics by name and by id. Readers take a snapshot of one entry; who changes something
-//! holds the lock of shard 0, where the effects of the catalog are staged.
+//! Declared namespaces, and topics by name and by id. Readers take a snapshot of one entry; who
+//! changes something holds the lock of shard 0, where the effects of the catalog are staged.
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
@@ -7,25 +7,35 @@ use std::sync::Arc;
 
 use parking_lot::RwLock;
 
+use crate::namespace::Namespaces;
 use crate::shard::Map;
 use crate::topic::{NamespaceId, Topic};
 
 #[derive(Default)]
 struct Names {
-    by_name: BTreeMap<NamespaceId, BTreeMap<Arc<str>, Arc<Topic>>>,
+    by_name: BTreeMap<NamespaceId, Space>,
     by_uuid: Map<[u8; 16], Arc<Topic>>,
+    logs: usize,
+}
+
+/// The topics of one namespace.
+#[derive(Default)]
+struct Space {
+    topics: BTreeMap<Arc<str>, Arc<Topic>>,
+    /// Their partitions.
     logs: usize,
 }
 
 /// What is declared.
 #[derive(Default)]
 pub struct Catalog {
+    pub namespaces: Namespaces,
     names: RwLock<Names>,
 }
 
 impl Catalog {
     pub fn topic(&self, namespace: NamespaceId, name: &str) -> Option<Arc<Topic>> {
-        self.names.read().by_name.get(&namespace)?.get(name).cloned()
+        self.names.read().by_name.get(&namespace)?.topics.get(name).cloned()
     }
 
     pub fn topic_by_uuid(&self, uuid: &[u8; 16]) -> Option<Arc<Topic>> {
@@ -35,20 +45,34 @@ impl Catalog {
     /// All topics of a namespace in the order of their names.
     pub fn topics(&self, namespace: NamespaceId) -> Vec<Arc<Topic>> {
         let names = self.names.read();
-        names.by_name.get(&namespace).map_or_else(Vec::new, |map| map.values().cloned().collect())
+        let space = names.by_name.get(&namespace);
+        space.map_or_else(Vec::new, |space| space.topics.values().cloned().collect())
     }
 
     /// True if the name of any topic of the namespace begins so.
     pub fn any(&self, namespace: NamespaceId, prefix: &str) -> bool {
         let names = self.names.read();
         let from = (Bound::Included(prefix), Bound::Unbounded);
-        let first = names.by_name.get(&namespace).and_then(|map| map.range::<str, _>(from).next());
+        let space = names.by_name.get(&namespace);
+        let first = space.and_then(|space| space.topics.range::<str, _>(from).next());
         first.is_some_and(|(name, _)| name.starts_with(prefix))
     }
 
     /// Every topic of every namespace.
     pub fn all(&self) -> Vec<Arc<Topic>> {
-        self.names.read().by_name.values().flat_map(|map| map.values().cloned()).collect()
+        self.names
+            .read()
+            .by_name
+            .values()
+            .flat_map(|space| space.topics.values().cloned())
+            .collect()
+    }
+
+    /// Topics of a namespace, and their partitions.
+    pub fn count(&self, namespace: NamespaceId) -> (usize, usize) {
+        let names = self.names.read();
+        let space = names.by_name.get(&namespace);
+        space.map_or((0, 0), |space| (space.topics.len(), space.logs))
     }
 
     /// Partitions of all topics together.
@@ -59,22 +83,28 @@ impl Catalog {
     /// Enters a topic, or replaces its former form.
     pub fn put(&self, topic: Arc<Topic>) {
         let mut names = self.names.write();
-        names.logs += topic.partitions.len();
-        names.by_uuid.insert(topic.uuid, topic.clone());
-        let space = names.by_name.entry(topic.namespace).or_default();
+        let Names { by_name, by_uuid, logs } = &mut *names;
+        by_uuid.insert(topic.uuid, topic.clone());
+        let space = by_name.entry(topic.namespace).or_default();
         let partitions = topic.partitions.len();
-        if let Some(before) = space.insert(topic.name.clone(), topic) {
-            assert!(before.partitions.len() <= partitions, "partitions never go");
-            names.logs -= before.partitions.len();
-        }
+        let before = space.topics.insert(topic.name.clone(), topic);
+        let before = before.map_or(0, |before| before.partitions.len());
+        assert!(before <= partitions, "partitions never go");
+        space.logs += partitions - before;
+        *logs += partitions - before;
     }
 
     pub fn remove(&self, topic: &Topic) {
         let mut names = self.names.write();
-        names.by_uuid.remove(&topic.uuid);
-        let space = names.by_name.entry(topic.namespace).or_default();
-        if let Some(gone) = space.remove(&topic.name) {
-            names.logs -= gone.partitions.len();
+        let Names { by_name, by_uuid, logs } = &mut *names;
+        by_uuid.remove(&topic.uuid);
+        let Some(space) = by_name.get_mut(&topic.namespace) else { return };
+        if let Some(gone) = space.topics.remove(&topic.name) {
+            space.logs -= gone.partitions.len();
+            *logs -= gone.partitions.len();
+        }
+        if space.topics.is_empty() {
+            by_name.remove(&topic.namespace);
         }
     }
 }

@@ -99,13 +99,17 @@ impl Caller {
     ///
     /// # Errors
     /// `Denied`; `Invalid` for the name or the number of partitions; `TooLarge` when the broker
-    /// has too many of them; `Exists`.
+    /// has too many of them, or more than the namespace's quota allows; `Exists`; `NotFound` when
+    /// the namespace was deleted.
     pub fn may_declare(&self, name: &str, partitions: u32) -> Result<(), Error> {
         self.allowed(Action::Create, Resource::Topic(name))?;
         name::check(name)?;
+        let home = self.home()?;
         if self.topic(name).is_some() {
             return Err(Error::new(Kind::Exists, "a topic of this name exists"));
         }
+        let topics = self.broker.catalog.count(home.id).0 as u64;
+        within("topics", topics + 1, home.quota.topics)?;
         self.check_partitions(0, partitions)
     }
 
@@ -195,7 +199,9 @@ impl Caller {
             let what = format!("the broker has at most {LOGS_MAX} partitions in all");
             return Err(Error::new(Kind::TooLarge, what));
         }
-        Ok(())
+        let home = self.home()?;
+        let partitions = self.broker.catalog.count(home.id).1 + more;
+        within("partitions", partitions as u64, home.quota.partitions)
     }
 
     /// Removes a topic with all its records.
@@ -223,6 +229,17 @@ impl Caller {
     }
 }
 
+/// Checks a number against the quota of a namespace.
+fn within(what: &str, count: u64, most: Option<u64>) -> Result<(), Error> {
+    match most {
+        Some(most) if count > most => {
+            let message = format!("the quota of the namespace allows {most} {what}");
+            Err(Error::new(Kind::TooLarge, message))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Logs and shards of the partitions `at` of a topic: neighbours in different shards.
 fn places(shards: u16, topic: u64, first: LogId, at: Range<u32>) -> Vec<(LogId, u16)> {
     let shard = |at: u32| {
@@ -240,7 +257,7 @@ fn stage_row(home: &mut Shard, row: &Row) -> Ticket {
 }
 
 /// Stages a change of the catalog: whoever tells of it from now on waits for it.
-fn stage(home: &mut Shard, effect: &Effect) -> Ticket {
+pub(crate) fn stage(home: &mut Shard, effect: &Effect) -> Ticket {
     let ticket = home.stage(effect);
     let before = home.registry.catalog_ticket.frame();
     assert!(before <= ticket.frame(), "a change of the catalog before the last one");

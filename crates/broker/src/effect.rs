@@ -22,6 +22,8 @@ mod kind {
     pub const GROUP_NAMED: u8 = 6;
     pub const GROUP: u8 = 7;
     pub const GROUP_GONE: u8 = 8;
+    pub const NAMESPACE: u8 = 9;
+    pub const NAMESPACE_GONE: u8 = 10;
 }
 
 /// Bytes before the body of an effect.
@@ -65,6 +67,13 @@ pub enum Effect {
     },
     GroupGone {
         id: u64,
+    },
+    /// The namespace is now as this row says.
+    Namespace {
+        row: Bytes,
+    },
+    NamespaceGone {
+        id: NamespaceId,
     },
 }
 
@@ -131,6 +140,14 @@ pub fn stage(into: &mut Section, effect: &Effect) {
             body.put_u64(*id);
             kind::GROUP_GONE
         }
+        Effect::Namespace { row } => {
+            body.put(row);
+            kind::NAMESPACE
+        }
+        Effect::NamespaceGone { id } => {
+            body.put_u32(*id);
+            kind::NAMESPACE_GONE
+        }
     };
     front(into, kind, body.len());
     into.buffer().put(&body);
@@ -183,6 +200,8 @@ fn one(section: &Bytes, at: &mut usize) -> Result<Effect, Malformed> {
             Effect::Group { id, change: body.slice(8..) }
         }
         kind::GROUP_GONE => Effect::GroupGone { id: fields.u64()? },
+        kind::NAMESPACE => Effect::Namespace { row: body.clone() },
+        kind::NAMESPACE_GONE => Effect::NamespaceGone { id: fields.u32()? },
         _ => return Err(Malformed),
     })
 }
@@ -218,11 +237,29 @@ mod tests {
             Effect::GroupNamed { id: 5, shard: 6, namespace: 7, name: Bytes::from_static(b"g") },
             Effect::Group { id: 7, change: Bytes::from_static(b"change") },
             Effect::GroupGone { id: 8 },
+            Effect::Namespace { row: Bytes::from_static(b"row") },
+            Effect::NamespaceGone { id: 9 },
         ];
         let mut section = Section::default();
         effects.iter().for_each(|effect| stage(&mut section, effect));
         let read: Vec<_> = decode(&section_bytes(section)).map(|e| e.expect("valid")).collect();
         assert_eq!(read, effects);
+    }
+
+    #[test]
+    fn the_bytes_of_an_effect_stay() {
+        let check = |effect: Effect, golden: &str| {
+            let mut section = Section::default();
+            stage(&mut section, &effect);
+            let bytes = section_bytes(section);
+            let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+            assert_eq!(hex, golden.replace(' ', ""), "{effect:?}");
+        };
+        let row = Bytes::from_static(b"row");
+        check(Effect::Topic { row: row.clone() }, "02 03000000 726f77");
+        check(Effect::TopicGone { id: 9 }, "03 08000000 0900000000000000");
+        check(Effect::Namespace { row }, "09 03000000 726f77");
+        check(Effect::NamespaceGone { id: 9 }, "0a 04000000 09000000");
     }
 
     #[test]

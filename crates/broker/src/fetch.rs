@@ -1,7 +1,5 @@
 //! Reading a partition by offset. Takes no shard's lock, and never waits for a disk.
 
-use std::sync::atomic::Ordering;
-
 use bytes::Bytes;
 use sabir_storage::log::{Offset, Read};
 use sabir_storage::reader::Cold;
@@ -37,7 +35,8 @@ pub enum Found {
 
 impl Caller {
     /// Reads whole batches of a partition from the one that contains `from`, at most `max_bytes`;
-    /// with `always_one` the first one in any case.
+    /// with `always_one` the first one in any case. What of it goes to the client is
+    /// told to [`Caller::hand_out`].
     pub fn fetch(
         &self,
         partition: &Partition,
@@ -64,10 +63,6 @@ impl Caller {
                 }
             },
         };
-        if let Found::Batches(batches) = &found {
-            let bytes: usize = batches.iter().map(Bytes::len).sum();
-            self.counters.bytes_out.fetch_add(bytes as u64, Ordering::Relaxed);
-        }
         Fetched { found, start: view.start(), end: view.visible() }
     }
 

@@ -305,7 +305,7 @@ impl Caller {
             let what = format!("the broker has at most {GROUPS_MAX} groups");
             return Err(Error::new(Kind::Full, what));
         }
-        let namespace = self.namespace();
+        let namespace = self.home()?.id;
         let mut first = core.lock(0);
         let id = first.registry.next_id;
         let shard = u16::try_from(id % u64::from(core.count())).expect("below the shard count");

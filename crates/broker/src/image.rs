@@ -12,9 +12,12 @@ use crate::producer::Producer;
 use crate::shard::{LogState, Registry, Shard};
 
 const LOG_VERSION: u8 = 1;
-const REGISTRY_VERSION: u8 = 1;
-/// The catalog row that is no topic.
+/// Version 1 lacks the next number for a namespace, since there was only one.
+const REGISTRY_VERSION: u8 = 2;
+/// The catalog row that is no topic, among those with `sub` 0.
 pub const REGISTRY_ID: u64 = 0;
+/// `sub` of the catalog rows that are namespaces.
+pub const NAMESPACES: u64 = 1;
 
 /// What a checkpoint collects.
 #[derive(Default)]
@@ -100,20 +103,30 @@ impl Registry {
         row.put_u64(self.next_id);
         row.put_i64(self.producers_below);
         row.put_u64(applied);
+        row.put_u32(self.next_namespace);
         row
     }
 
     pub fn decode(row: &[u8]) -> Result<Registry, Malformed> {
         let mut fields = Fields(row);
-        if fields.u8()? != REGISTRY_VERSION {
+        let version = fields.u8()?;
+        if version == 0 || version > REGISTRY_VERSION {
             return Err(Malformed);
         }
         let next_id = fields.u64()?;
         let producers_below = fields.i64()?;
         let stored = fields.u64()?;
+        let next_namespace = if version == 1 { 1 } else { fields.u32()? };
         fields.end()?;
         let next_producer = producers_below;
-        Ok(Registry { next_id, next_producer, producers_below, stored, ..Registry::default() })
+        Ok(Registry {
+            next_id,
+            next_producer,
+            producers_below,
+            stored,
+            next_namespace,
+            ..Registry::default()
+        })
     }
 }
 
@@ -155,6 +168,13 @@ impl Shard {
         let key = |id| Key::new(0, Kind::Catalog, id, 0);
         into.changes.put.push((key(REGISTRY_ID), registry.encode(applied)));
         for (id, row) in std::mem::take(&mut registry.rows) {
+            match row {
+                Some(row) => into.changes.put.push((key(id), row)),
+                None => into.changes.delete.push(key(id)),
+            }
+        }
+        let key = |id| Key::new(0, Kind::Catalog, u64::from(id), NAMESPACES);
+        for (id, row) in std::mem::take(&mut registry.namespaces) {
             match row {
                 Some(row) => into.changes.put.push((key(id), row)),
                 None => into.changes.delete.push(key(id)),
@@ -202,6 +222,28 @@ impl LogState {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_registry_reads_back_and_one_of_version_1_has_given_no_namespace_a_number() {
+        let registry = Registry { next_id: 7, producers_below: 8, ..Registry::default() };
+        let bytes = Registry { next_namespace: 9, ..registry }.encode(77);
+        let golden = "02 0700000000000000 0800000000000000 4d00000000000000 09000000";
+        let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!(hex, golden.replace(' ', ""));
+        let check = |bytes: &[u8], next_namespace| {
+            let read = Registry::decode(bytes).expect("sound");
+            let all = (read.next_id, read.producers_below, read.stored, read.next_namespace);
+            assert_eq!(all, (7, 8, 77, next_namespace));
+        };
+        check(&bytes, 9);
+        let first = [&[1], &bytes[1..25]].concat();
+        check(&first, 1);
+        for bytes in [&bytes[..], &first] {
+            for len in 0..bytes.len() {
+                assert!(Registry::decode(&bytes[..len]).is_err(), "cut at {len}");
+            }
+        }
+    }
 
     #[test]
     fn a_log_row_reads_back_and_damage_is_refused() {

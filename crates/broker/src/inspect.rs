@@ -17,7 +17,8 @@ pub use sabir_storage::inspect::{Damage, Fact, Facts, FileReport, Note, Report};
 use crate::bytes::{Fields, Malformed};
 use crate::effect::{self, Effect};
 use crate::group::{Group, GroupEffect, OffsetPage};
-use crate::image::{LogRow, REGISTRY_ID};
+use crate::image::{LogRow, NAMESPACES, REGISTRY_ID};
+use crate::namespace::NamespaceRow;
 use crate::producer::Producer;
 use crate::shard::Registry;
 use crate::topic::Row;
@@ -74,6 +75,11 @@ fn name(effect: &Effect) -> std::result::Result<&'static str, String> {
             "group"
         }
         Effect::GroupGone { .. } => "group gone",
+        Effect::Namespace { row } => {
+            NamespaceRow::decode(row).map_err(|_| unreadable("a namespace"))?;
+            "namespace"
+        }
+        Effect::NamespaceGone { .. } => "namespace gone",
     })
 }
 
@@ -100,6 +106,7 @@ impl Names {
                 Producer::decode(&mut fields)?;
                 fields.end()?;
             }
+            Kind::Catalog if key.sub == NAMESPACES => drop(NamespaceRow::decode(row)?),
             Kind::Catalog if key.id == REGISTRY_ID => drop(Registry::decode(row)?),
             Kind::Catalog => {
                 let row = Row::decode(&mut fields)?;

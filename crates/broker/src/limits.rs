@@ -1,5 +1,7 @@
 //! Every limit of the core, related to one another by the compiler.
 
+use std::time::Duration;
+
 /// Bytes of a name.
 pub const NAME_MAX: usize = 255;
 /// Partitions of one topic.
@@ -25,7 +27,14 @@ pub const SHARDS: u16 = 16;
 pub const LOGS_MAX: usize = 200_000;
 /// Groups of all namespaces together.
 pub const GROUPS_MAX: usize = 200_000;
+/// Namespaces beside `default`.
+pub const NAMESPACES_MAX: usize = 10_000;
+/// What a rate allows at once after a pause: as much as it allows in this time.
+pub const QUOTA_BURST: Duration = Duration::from_secs(1);
+/// The longest that anybody is held back for a rate; no longer than a connection may be idle.
+pub const QUOTA_DEBT_MAX: Duration = Duration::from_secs(600);
 
+const _: () = assert!(QUOTA_BURST.as_nanos() < QUOTA_DEBT_MAX.as_nanos());
 const _: () = assert!(STAGED_MAX + OPERATION_MAX < EFFECTS_STAGED_MAX);
 // The rest is for the fronts of effects and sections.
 const _: () = assert!(EFFECTS_STAGED_MAX + (2 << 20) < sabir_storage::frame::FRAME_MAX);

@@ -19,6 +19,7 @@ pub enum Action {
 pub enum Resource<'a> {
     Topic(&'a str),
     Group(&'a str),
+    Namespace(&'a str),
     Cluster,
 }
 

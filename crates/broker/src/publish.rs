@@ -13,6 +13,7 @@ use crate::clock::Now;
 use crate::effect::Effect;
 use crate::error::{Error, Kind};
 use crate::limits::{OPERATION_MAX, PRODUCER_BLOCK};
+use crate::quota::Charge;
 use crate::shard::{AppendOp, Placed};
 
 /// What became of one batch.
@@ -58,11 +59,14 @@ impl Caller {
         let added = &outcomes[before..];
         assert!(done.is_err() || added.len() == ops.len(), "one outcome for each operation");
         self.broker.wal.notify();
+        let mut bytes = 0;
         for ((_, op), _) in ops.iter().zip(added).filter(|(_, outcome)| outcome.is_ok()) {
             let records = u64::from(op.header.count.unsigned_abs());
             self.counters.records_in.fetch_add(records, Ordering::Relaxed);
             self.counters.bytes_in.fetch_add(op.batch.len() as u64, Ordering::Relaxed);
+            bytes += op.batch.len() as u64;
         }
+        self.charge(now, Charge::BytesIn, bytes);
         done
     }
 

@@ -21,9 +21,10 @@ use crate::catalog::Catalog;
 use crate::core::Core;
 use crate::effect::{self, Effect};
 use crate::groups::Restore;
-use crate::image::{LogRow, REGISTRY_ID};
+use crate::image::{LogRow, NAMESPACES, REGISTRY_ID};
+use crate::namespace::{DEFAULT, NamespaceRow};
 use crate::shard::Registry;
-use crate::topic::{Effective, Partition, Row, Topic};
+use crate::topic::{Effective, NamespaceId, Partition, Row, Topic};
 
 /// Frames in memory during replay before they are written into blobs, in bytes.
 const REPLAYED_MAX: usize = 64 << 20;
@@ -134,6 +135,11 @@ impl Recovery<'_> {
     fn load_catalog(&self, shards: &mut [Logs]) -> Result<(), OpenError> {
         let mut topics = Vec::new();
         self.store.rows(0, Kind::Catalog, &mut |key, row| {
+            if key.sub == NAMESPACES {
+                let row = NamespaceRow::decode(row);
+                let known = row.and_then(|row| self.catalog.namespaces.restore(row));
+                return known.map_err(|Malformed| unreadable("namespace", key.id));
+            }
             if key.id == REGISTRY_ID {
                 let registry = Registry::decode(row).map_err(|_| unreadable("registry", key.id))?;
                 self.core.lock(0).registry = registry;
@@ -171,7 +177,11 @@ impl Recovery<'_> {
     ) -> Result<Option<Arc<LogView>>, ReplayError> {
         let of_catalog = matches!(
             effect,
-            Effect::Topic { .. } | Effect::TopicGone { .. } | Effect::ProducerIds { .. }
+            Effect::Topic { .. }
+                | Effect::TopicGone { .. }
+                | Effect::ProducerIds { .. }
+                | Effect::Namespace { .. }
+                | Effect::NamespaceGone { .. }
         );
         if of_catalog && frame <= self.core.lock(0).registry.stored {
             return Ok(None);
@@ -194,6 +204,20 @@ impl Recovery<'_> {
                     leave(self.catalog, topic);
                 }
             }
+            Effect::Namespace { row: bytes } => {
+                let row = NamespaceRow::decode(&bytes).and_then(|row| {
+                    self.note_namespace(row.id, Some(bytes.to_vec()));
+                    self.catalog.namespaces.restore(row)
+                });
+                row.map_err(|Malformed| refused(frame, "has a namespace that cannot be read"))?;
+            }
+            Effect::NamespaceGone { id: DEFAULT } => {
+                return Err(refused(frame, "deletes the default namespace"));
+            }
+            Effect::NamespaceGone { id } => {
+                self.note_namespace(id, None);
+                self.catalog.namespaces.leave(id);
+            }
             Effect::ProducerIds { below } => {
                 let registry = &mut self.core.lock(0).registry;
                 registry.producers_below = registry.producers_below.max(below);
@@ -211,6 +235,12 @@ impl Recovery<'_> {
             }
         }
         Ok(None)
+    }
+
+    fn note_namespace(&self, id: NamespaceId, bytes: Option<Vec<u8>>) {
+        let registry = &mut self.core.lock(0).registry;
+        registry.next_namespace = registry.next_namespace.max(id.saturating_add(1));
+        registry.namespaces.insert(id, bytes);
     }
 
     fn note_topic(&self, row: &Row, bytes: Option<Vec<u8>>) {

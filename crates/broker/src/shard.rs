@@ -18,6 +18,7 @@ use crate::error::{Error, Kind};
 use crate::groups::Groups;
 use crate::limits::PRODUCERS_MAX;
 use crate::producer::{Producer, Verdict};
+use crate::topic::NamespaceId;
 
 /// Seeded, so that the order of a map never differs between two runs of one seed.
 pub type Map<K, V> = HashMap<K, V, foldhash::fast::FixedState>;
@@ -108,6 +109,10 @@ pub struct Registry {
     pub producers_ticket: Ticket,
     /// Catalog rows that differ from the stored ones, by id; None = deleted.
     pub rows: BTreeMap<u64, Option<Vec<u8>>>,
+    /// The next number for a namespace; never reused.
+    pub next_namespace: NamespaceId,
+    /// Rows of namespaces that differ from the stored ones; None = deleted.
+    pub namespaces: BTreeMap<NamespaceId, Option<Vec<u8>>>,
     /// Logs of deleted topics, whose rows and blobs the next checkpoint drops.
     pub gone: Vec<Arc<LogView>>,
     /// Frame up to which the stored catalog has everything.
@@ -124,6 +129,8 @@ impl Default for Registry {
             producers_below: 0,
             producers_ticket: Ticket::DONE,
             rows: BTreeMap::new(),
+            next_namespace: 1,
+            namespaces: BTreeMap::new(),
             gone: Vec::new(),
             stored: 0,
             catalog_ticket: Ticket::DONE,

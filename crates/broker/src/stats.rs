@@ -11,12 +11,15 @@ use crate::caller::Caller;
 use crate::core::SLICE;
 use crate::error::Error;
 use crate::group::State;
+use crate::namespace::Namespace;
 use crate::policy::{Action, Resource};
 use crate::shard::LogCounters;
 use crate::topic::Topic;
 
 /// A topic's partitions, and what went into them.
 pub struct TopicStats {
+    /// The name of the topic's namespace.
+    pub namespace: Arc<str>,
     pub topic: Arc<Topic>,
     /// In their order.
     pub partitions: Vec<PartitionStats>,
@@ -90,11 +93,23 @@ impl Caller {
         self.broker.stats()
     }
 
-    /// The topics that this client may see, in the order of their names.
+    /// The topics of its namespace that this client may see, in the order of their names.
     pub fn topic_stats(&self) -> Vec<TopicStats> {
-        let mut topics = self.topics();
+        let home = self.home();
+        home.map_or_else(|_| Vec::new(), |home| self.topic_stats_of(&home))
+    }
+
+    /// The same of every namespace that this client may see.
+    pub fn all_topic_stats(&self) -> Vec<TopicStats> {
+        let all = self.namespaces();
+        all.iter().flat_map(|namespace| self.topic_stats_of(namespace)).collect()
+    }
+
+    fn topic_stats_of(&self, namespace: &Namespace) -> Vec<TopicStats> {
+        let mut topics = self.broker.catalog.topics(namespace.id);
         topics.retain(|topic| self.may(Action::Describe, Resource::Topic(&topic.name)));
-        topics.into_iter().map(|topic| self.broker.topic_stats(topic)).collect()
+        let stats = |topic| self.broker.topic_stats(&namespace.name, topic);
+        topics.into_iter().map(stats).collect()
     }
 }
 
@@ -135,7 +150,7 @@ impl Broker {
         states
     }
 
-    fn topic_stats(&self, topic: Arc<Topic>) -> TopicStats {
+    fn topic_stats(&self, namespace: &Arc<str>, topic: Arc<Topic>) -> TopicStats {
         let partitions = topic.partitions.iter().map(|partition| {
             let shard = self.core.lock(partition.shard);
             let taken = shard.logs.get(&partition.log).map(|log| log.counters);
@@ -147,6 +162,6 @@ impl Broker {
             PartitionStats { start, end, bytes: view.bytes(), taken: taken.unwrap_or_default() }
         });
         let partitions = partitions.collect();
-        TopicStats { topic, partitions }
+        TopicStats { namespace: namespace.clone(), topic, partitions }
     }
 }

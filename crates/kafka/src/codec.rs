@@ -99,9 +99,21 @@ pub fn frame_response_into<'a, M: Message<'a>>(
     version: i16,
     message: &M,
 ) -> Result<Splices, EncodeError> {
+    frame_held_response_into(buffer, (correlation_id, 0), version, message)
+}
+
+/// Like [`frame_response_into`], for a client that is held back: besides the correlation id, how
+/// long, in milliseconds, which goes into `throttle_time_ms` where the response has it.
+pub fn frame_held_response_into<'a, M: Message<'a>>(
+    buffer: &mut BytesMut,
+    (correlation_id, throttle_ms): (i32, i32),
+    version: i16,
+    message: &M,
+) -> Result<Splices, EncodeError> {
     let header = ResponseHeader { correlation_id };
     let header_version = M::KEY.response_header_version(version);
     frame(buffer, |writer| {
+        writer.hold(throttle_ms);
         header.write(writer, header_version);
         message.encode(writer, version);
     })

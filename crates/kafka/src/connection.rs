@@ -2,6 +2,7 @@
 //! when what it rests on is durable; the next request is read meanwhile.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use sabir_broker::caller::Caller;
@@ -12,7 +13,7 @@ use sabir_broker::wake::Waker;
 use sabir_net::connection::{Close, Connection, Peer, Step};
 
 use crate::api::ApiKey;
-use crate::codec::{Message, RequestHeader, frame_response_into};
+use crate::codec::{Message, RequestHeader, frame_held_response_into};
 use crate::error_code::ErrorCode;
 use crate::replies::{Replies, Reply};
 use crate::request::{self, Outcome, Waiting};
@@ -71,7 +72,9 @@ impl Context<'_> {
         message: &M,
         ticket: Ticket,
     ) -> Result<Reply, Close> {
-        let splices = frame_response_into(self.buffer, head.correlation, head.version, message);
+        let hold = self.caller.hold(self.now).as_nanos().div_ceil(1_000_000);
+        let front = (head.correlation, i32::try_from(hold).unwrap_or(i32::MAX));
+        let splices = frame_held_response_into(self.buffer, front, head.version, message);
         let splices = splices.map_err(|error| {
             Close::because(format!("{} cannot be answered: {error}", head.key.name()))
         })?;
@@ -95,12 +98,23 @@ pub struct KafkaConnection {
     expects: usize,
     deadline: Instant,
     heard: bool,
+    /// Nothing is read until then, for what the client has used (KIP-219).
+    muted: Option<Instant>,
+    /// Why it may not be here.
+    unwelcome: Option<Close>,
 }
 
 impl KafkaConnection {
-    pub fn new(settings: Arc<Settings>, peer: Peer, caller: Caller, now: Now) -> KafkaConnection {
+    pub fn new(
+        settings: Arc<Settings>,
+        peer: Peer,
+        mut caller: Caller,
+        now: Now,
+    ) -> KafkaConnection {
+        let unwelcome = caller.sit_down().err().map(|error| Close::because(error.to_string()));
+        let patience = if unwelcome.is_none() { settings.first_byte } else { Duration::ZERO };
         KafkaConnection {
-            deadline: now.mono + settings.first_byte,
+            deadline: now.mono + patience,
             settings,
             peer,
             caller,
@@ -112,6 +126,8 @@ impl KafkaConnection {
             client: None,
             expects: 0,
             heard: false,
+            muted: None,
+            unwelcome,
         }
     }
 
@@ -146,12 +162,21 @@ impl KafkaConnection {
             buffer,
             client,
         };
+        context.caller.request(step.now);
         match request::handle(&mut context, frame)? {
             Outcome::Reply(reply) => self.replies.push(reply, &mut self.buffer),
             Outcome::Wait(waiting) => self.waiting = Some(waiting),
             Outcome::Silent => {}
         }
+        self.mute(step.now);
         Ok(())
+    }
+
+    /// Reads nothing while the client is held back. What it is told in a response counts from here
+    /// on, and so does this.
+    fn mute(&mut self, now: Now) {
+        let until = self.caller.held_until();
+        self.muted = (until > now.mono).then_some(until);
     }
 
     /// Asks the waiting request again.
@@ -175,6 +200,7 @@ impl KafkaConnection {
             Some(Outcome::Wait(next)) => self.waiting = Some(next),
             None => self.waiting = Some(waiting),
         }
+        self.mute(step.now);
         Ok(())
     }
 
@@ -194,6 +220,9 @@ impl KafkaConnection {
 
 impl Connection for KafkaConnection {
     fn on_bytes(&mut self, input: &mut BytesMut, step: &mut Step<'_>) -> Result<(), Close> {
+        if let Some(close) = &self.unwelcome {
+            return Err(close.clone());
+        }
         let mut done = 0;
         self.expects = 0;
         while self.reads() && done < TURN_BYTES && !step.out.is_full() {
@@ -218,9 +247,15 @@ impl Connection for KafkaConnection {
     }
 
     fn on_wake(&mut self, step: &mut Step<'_>) -> Result<(), Close> {
+        if let Some(close) = &self.unwelcome {
+            return Err(close.clone());
+        }
+        let was_muted = self.muted.is_some();
+        self.mute(step.now);
         self.ask_again(step)?;
         self.send(step);
-        let answering = self.waiting.is_some() || !self.replies.is_empty();
+        // What could not be read is not late.
+        let answering = was_muted || self.waiting.is_some() || !self.replies.is_empty();
         if !answering && step.now.mono >= self.deadline {
             return Err(Close::because("no whole request in time"));
         }
@@ -232,11 +267,13 @@ impl Connection for KafkaConnection {
 
     fn deadline(&self) -> Option<Instant> {
         let waiting = self.waiting.as_ref().and_then(|waiting| waiting.deadline());
-        Some(waiting.map_or(self.deadline, |at| at.min(self.deadline)))
+        [waiting, self.muted].into_iter().flatten().chain([self.deadline]).min()
     }
 
     fn reads(&self) -> bool {
-        self.waiting.is_none() && self.replies.len() < self.settings.pipeline_max
+        self.waiting.is_none()
+            && self.muted.is_none()
+            && self.replies.len() < self.settings.pipeline_max
     }
 
     fn expects(&self) -> usize {

@@ -22,6 +22,7 @@ use std::sync::Arc;
 use sabir_broker::Broker;
 use sabir_broker::caller::Caller;
 use sabir_broker::clock::Now;
+use sabir_broker::namespace::{DEFAULT_NAME, NOWHERE};
 use sabir_broker::policy::Identity;
 use sabir_net::connection::{Connection, Peer, Protocol};
 
@@ -32,20 +33,29 @@ pub use settings::Settings;
 pub struct Kafka {
     broker: Arc<Broker>,
     settings: Arc<Settings>,
+    namespace: Arc<str>,
 }
 
 impl Kafka {
     pub const NAME: &'static str = "kafka";
     pub const PORT: u16 = 9092;
 
+    /// Serves the default namespace.
     pub fn new(broker: Arc<Broker>, settings: Settings) -> Kafka {
-        Kafka { broker, settings: Arc::new(settings) }
+        Kafka { broker, settings: Arc::new(settings), namespace: DEFAULT_NAME.into() }
+    }
+
+    /// Serves the namespace of this name instead. It is looked up for each connection: one that was
+    /// deleted and made anew is found again.
+    pub fn in_namespace(self, name: &str) -> Kafka {
+        Kafka { namespace: name.into(), ..self }
     }
 }
 
 impl Protocol for Kafka {
     fn accept(&self, peer: Peer, now: Now) -> Box<dyn Connection> {
-        let caller = Caller::new(self.broker.clone(), Identity::anonymous(), 0);
+        let namespace = self.broker.namespace(&self.namespace).map_or(NOWHERE, |known| known.id);
+        let caller = Caller::new(self.broker.clone(), Identity::anonymous(), namespace);
         let settings = self.settings.clone();
         Box::new(connection::KafkaConnection::new(settings, peer, caller, now))
     }

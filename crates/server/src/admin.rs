@@ -4,6 +4,7 @@
 mod answer;
 mod groups;
 mod guard;
+mod namespaces;
 pub mod shapes;
 mod stats;
 mod topics;
@@ -25,8 +26,8 @@ use axum::{Json, Router};
 use sabir_broker::Broker;
 use sabir_broker::caller::Caller;
 use sabir_broker::clock::{Clock, Instant};
+use sabir_broker::namespace;
 use sabir_broker::policy::Identity;
-use sabir_broker::topic::NamespaceId;
 use shapes::{Exposed, Exposure};
 
 use crate::metrics::{self, Source};
@@ -37,9 +38,6 @@ const OPENAPI: &str = include_str!("admin/openapi.json");
 const BODY_BYTES_MAX: usize = 1024 * 1024;
 /// How long one request may take, its body included.
 const REQUEST_MAX: Duration = Duration::from_secs(30);
-
-/// The namespace `default`, the only one so far.
-const NAMESPACE: NamespaceId = 0;
 
 /// What is open once the server is ready.
 struct Open {
@@ -74,9 +72,10 @@ impl Admin {
         self.stopping.store(true, Ordering::Release);
     }
 
-    /// Who asks. There are no logins yet: the guard lets in only this machine, as anonymous.
+    /// Who asks, for what lies in no namespace, or in `default`. There are no logins yet: the guard
+    /// lets in only this machine, as anonymous.
     fn caller(&self) -> Caller {
-        Caller::new(self.broker.clone(), Identity::anonymous(), NAMESPACE)
+        Caller::new(self.broker.clone(), Identity::anonymous(), namespace::DEFAULT)
     }
 
     fn sources(&self) -> &[Source] {
@@ -99,6 +98,11 @@ pub fn router(admin: &Arc<Admin>) -> Router {
         .route("/v1/groups", get(groups::list))
         .route("/v1/groups/{id}", get(groups::describe).delete(groups::delete))
         .route("/v1/groups/{id}/offsets", get(groups::offsets))
+        .route("/v1/namespaces", get(namespaces::list).post(namespaces::create))
+        .route(
+            "/v1/namespaces/{name}",
+            get(namespaces::describe).patch(namespaces::alter).delete(namespaces::delete),
+        )
         .route("/v1/topics", get(topics::list).post(topics::create))
         .route(
             "/v1/topics/{name}",
@@ -134,7 +138,8 @@ async fn metrics_page(State(admin): State<Arc<Admin>>) -> Result<Response, Refus
         let uptime = admin.clock.now().mono.since(admin.started).as_secs_f64();
         let caller = admin.caller();
         let broker = caller.stats()?;
-        Ok::<_, Refused>(metrics::page(admin.sources(), uptime, &broker, &caller.topic_stats()))
+        let (namespaces, topics) = (caller.namespaces(), caller.all_topic_stats());
+        Ok::<_, Refused>(metrics::page(admin.sources(), uptime, &broker, &namespaces, &topics))
     });
     Ok(([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], page.await?).into_response())
 }

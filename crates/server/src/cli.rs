@@ -4,6 +4,7 @@ mod client;
 mod config;
 mod group;
 mod inspect;
+mod namespace;
 mod stats;
 mod table;
 mod topic;
@@ -37,8 +38,10 @@ enum Command {
     Topic(topic::TopicArgs),
     /// Consumer groups of a running server.
     Group(group::GroupArgs),
+    /// Namespaces of a running server, and their quotas.
+    Namespace(namespace::NamespaceArgs),
     /// What a running server is doing.
-    Stats(client::ServerArgs),
+    Stats(stats::StatsArgs),
     /// Where a running server can be reached, and by whom.
     Exposure(client::ServerArgs),
 }
@@ -88,7 +91,8 @@ pub fn run(cli: Cli) -> Result<()> {
         Command::Inspect(args) => inspect::run(&args),
         Command::Topic(args) => topic::run(args),
         Command::Group(args) => group::run(args),
-        Command::Stats(server) => stats::run(&server),
+        Command::Namespace(args) => namespace::run(args),
+        Command::Stats(args) => stats::run(&args),
         Command::Exposure(server) => stats::run_exposure(&server),
     }
 }

@@ -39,6 +39,7 @@ pub fn row(
     Exposed {
         listener: listener.to_owned(),
         protocol: protocol.to_owned(),
+        namespace: None,
         address: address.to_string(),
         advertise: advertise.map(str::to_owned),
         tls: false,
@@ -62,7 +63,11 @@ pub fn table(rows: &[Exposed]) -> String {
             None => row.address.clone(),
         };
         let tls = if row.tls { "yes" } else { "no" };
-        let (listener, protocol) = (row.listener.clone(), row.protocol.clone());
+        let listener = row.listener.clone();
+        let protocol = match &row.namespace {
+            Some(namespace) => format!("{} of {namespace}", row.protocol),
+            None => row.protocol.clone(),
+        };
         lines.push([listener, protocol, address, tls.to_owned(), who.to_owned()]);
     }
     let width = |column: usize| lines.iter().map(|line| line[column].len()).max().unwrap_or(0);

@@ -8,6 +8,6 @@ use sabir_net::connection::Protocol;
 
 use crate::config::settings::Settings;
 
-pub fn protocol(settings: &Settings, broker: &Arc<Broker>) -> Arc<dyn Protocol> {
-    Arc::new(Kafka::new(broker.clone(), settings.kafka()))
+pub fn protocol(settings: &Settings, broker: &Arc<Broker>, namespace: &str) -> Arc<dyn Protocol> {
+    Arc::new(Kafka::new(broker.clone(), settings.kafka()).in_namespace(namespace))
 }

@@ -7,6 +7,7 @@ mod tests;
 use std::fmt::{Display, Write};
 use std::sync::Arc;
 
+use sabir_broker::namespace::Namespace;
 use sabir_broker::stats::{BrokerStats, TopicStats};
 use sabir_net::counters::{Counter, Counters};
 
@@ -40,6 +41,7 @@ pub fn page(
     sources: &[Source],
     uptime_seconds: f64,
     broker: &BrokerStats,
+    namespaces: &[Arc<Namespace>],
     topics: &[TopicStats],
 ) -> String {
     let mut page = Page::default();
@@ -57,6 +59,7 @@ pub fn page(
     page.head("sabir_build_info", "The version; always 1.");
     page.line("sabir_build_info", &[("version", env!("CARGO_PKG_VERSION"))], 1);
     broker::write(&mut page, broker);
+    broker::write_namespaces(&mut page, namespaces);
     broker::write_topics(&mut page, topics);
     #[cfg(feature = "count-allocations")]
     crate::allocations::write(&mut page.0);

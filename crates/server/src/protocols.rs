@@ -10,8 +10,8 @@ use crate::config::settings::Settings;
 /// How a protocol is served.
 #[derive(Clone, Copy)]
 pub enum Serve {
-    /// By a machine over bytes.
-    Stream(fn(&Settings, &Arc<Broker>) -> Arc<dyn Protocol>),
+    /// By a machine over bytes, in the namespace of that name.
+    Stream(fn(&Settings, &Arc<Broker>, &str) -> Arc<dyn Protocol>),
     /// By the admin API.
     Admin,
 }

@@ -9,7 +9,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow};
 use sabir_broker::Broker;
-use sabir_broker::clock::Clock;
+use sabir_broker::caller::Caller;
+use sabir_broker::clock::{Clock, Now};
+use sabir_broker::namespace::{self, DEFAULT_NAME};
+use sabir_broker::policy::Identity;
+use sabir_broker::quota::Quota;
 use sabir_net::clock::SystemClock;
 use sabir_net::gate::{Gate, GateSettings, connections_by_descriptors};
 use sabir_net::listener::{Listener, Parts, STALL_MAX, bind_all};
@@ -159,11 +163,30 @@ fn start(
         };
         let protocol = protocols::find(listener.protocol).expect("settings name a known one");
         listeners.push(match protocol.serve {
-            Serve::Stream(make) => Listener::start(sockets, parts, make(settings, broker))?,
+            Serve::Stream(make) => {
+                let namespace = listener.namespace.as_deref().unwrap_or(DEFAULT_NAME);
+                make_namespace(broker, clock.now(), &listener.name, namespace)?;
+                Listener::start(sockets, parts, make(settings, broker, namespace))?
+            }
             Serve::Admin => sabir_net::http::start(sockets, parts, admin::router(admin))?,
         });
     }
     Ok(listeners)
+}
+
+/// Makes the namespace of a listener unless it is there. Refusing the start instead would have a
+/// new server started twice: namespaces are otherwise made through its admin API.
+fn make_namespace(broker: &Arc<Broker>, now: Now, listener: &str, name: &str) -> Result<()> {
+    if broker.namespace(name).is_some() {
+        return Ok(());
+    }
+    let caller = Caller::new(broker.clone(), Identity::anonymous(), namespace::DEFAULT);
+    // Whoever is told of something in it waits for a later effect, and so for this one.
+    caller
+        .declare_namespace(now, name, Quota::default())
+        .with_context(|| format!("cannot make the namespace {name:?} of listener {listener}"))?;
+    tracing::info!(listener, namespace = name, "made a namespace that was not there");
+    Ok(())
 }
 
 fn source(listener: &Listener) -> Source {
@@ -174,11 +197,11 @@ fn exposed(settings: &Settings, listeners: &[Listener]) -> Vec<Exposed> {
     let mut rows = Vec::new();
     for (listener, settings) in listeners.iter().zip(&settings.listeners) {
         let advertise = settings.advertise.as_deref();
-        rows.extend(
-            listener.addresses().iter().map(|address| {
-                exposure::row(listener.name(), settings.protocol, *address, advertise)
-            }),
-        );
+        let row = |address: &SocketAddr| Exposed {
+            namespace: settings.namespace.as_deref().map(str::to_owned),
+            ..exposure::row(listener.name(), settings.protocol, *address, advertise)
+        };
+        rows.extend(listener.addresses().iter().map(row));
     }
     rows
 }

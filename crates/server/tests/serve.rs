@@ -297,6 +297,80 @@ fn commands_ask_the_server() {
     assert!(message.starts_with("sabir: cannot reach http://127.0.0.1:1: "), "{message}");
 }
 
+/// The answer to a Metadata request (version 1) for all topics.
+fn metadata(address: &str) -> Vec<u8> {
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(WAIT_MAX)).unwrap();
+    // Length; key 3, version 1, correlation id 7; no client id; null for the topics.
+    stream.write_all(&[0, 0, 0, 14, 0, 3, 0, 1, 0, 0, 0, 7, 255, 255, 255, 255, 255, 255]).unwrap();
+    let mut length = [0; 4];
+    stream.read_exact(&mut length).unwrap();
+    let mut answer = vec![0; u32::from_be_bytes(length) as usize];
+    stream.read_exact(&mut answer).unwrap();
+    answer
+}
+
+#[test]
+fn a_listener_serves_its_namespace_which_is_made_at_the_start() {
+    let dir = Dir::new("namespaces");
+    let config = "\
+[listeners.kafka]
+addresses = [\"127.0.0.1:0\"]
+[listeners.http]
+addresses = [\"127.0.0.1:0\"]
+[listeners.edge]
+protocol = \"kafka\"
+namespace = \"orders\"
+addresses = [\"127.0.0.1:0\"]
+";
+    std::fs::write(dir.path("sabir.toml"), config).unwrap();
+    let server = start(&dir, &["--config", "sabir.toml"]);
+    let run = |server: &Server, args: &[&str]| {
+        let url = format!("http://{}", server.address("http"));
+        sabir(&dir, args).env("SABIR_SERVER", &url).output().unwrap()
+    };
+    let text = |output: Output| {
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let row = |text: &str, cells: &[&str]| {
+        text.lines().any(|line| line.split_whitespace().eq(cells.iter().copied()))
+    };
+    let shown = text(run(&server, &["exposure"]));
+    assert!(shown.contains("\nedge      kafka of orders  127.0.0.1:"), "{shown}");
+    text(run(&server, &["topic", "create", "inside", "--namespace", "orders"]));
+    text(run(&server, &["topic", "create", "outside"]));
+    let limited = text(run(&server, &["namespace", "quota", "orders", "--set", "topics=1"]));
+    assert!(row(&limited, &["topics", "1", "1"]), "{limited}");
+    let full = failure(&run(&server, &["topic", "create", "b", "--namespace", "orders"]));
+    assert_eq!(full, "sabir: the quota of the namespace allows 1 topics (too_large)\n");
+    let check = |server: &Server| {
+        let has = |listener: &str, topic: &str| {
+            let answer = metadata(&server.address(listener));
+            answer.windows(topic.len()).any(|part| part == topic.as_bytes())
+        };
+        assert_eq!([has("kafka", "outside"), has("kafka", "inside")], [true, false]);
+        assert_eq!([has("edge", "outside"), has("edge", "inside")], [false, true]);
+    };
+    check(&server);
+    let kept = failure(&run(&server, &["namespace", "delete", "orders"]));
+    assert!(kept.contains("delete them first (conflict)"), "{kept}");
+    server.signal("TERM");
+    assert_eq!(server.end().0, Some(0));
+
+    std::fs::remove_file(dir.path("ready.json")).unwrap();
+    let server = start(&dir, &["--config", "sabir.toml"]);
+    check(&server);
+    let listed = text(run(&server, &["topic", "list", "--namespace", "orders"]));
+    assert!(listed.contains("\ninside ") && !listed.contains("outside"), "{listed}");
+    text(run(&server, &["topic", "delete", "inside", "--namespace", "orders"]));
+    assert_eq!(text(run(&server, &["namespace", "delete", "orders"])), "deleted orders\n");
+    let listed = text(run(&server, &["namespace", "list"]));
+    assert!(listed.contains("\ndefault ") && !listed.contains("orders"), "{listed}");
+    let made = text(run(&server, &["namespace", "create", "b", "--quota", "requests=9"]));
+    assert!(made.starts_with("namespace b\n") && row(&made, &["requests", "9", "-"]), "{made}");
+}
+
 #[test]
 fn the_ready_file_is_never_half_written() {
     let dir = Dir::new("ready");

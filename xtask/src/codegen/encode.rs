@@ -5,6 +5,9 @@ use std::fmt::Write;
 use super::model::{Api, Field, Struct, Type};
 use super::{message, names};
 
+/// The field that says how long a client is held back, in every response that has it.
+const THROTTLE: &str = "throttle_time_ms";
+
 /// The function that writes `one`, inside its `impl` block.
 pub fn function(api: &Api, one: &Struct) -> String {
     let body = body(api, one);
@@ -111,6 +114,8 @@ fn write_field(api: &Api, one: &Struct, field: &Field) -> String {
             format!("w.records({flexible}, &{name})")
         }
         (Type::Records, None) => format!("w.bytes({flexible}, {name})"),
+        // The one field that is not the message's own: see `Writer::throttle_time_ms`.
+        (Type::I32, None) if field.name == THROTTLE => format!("w.{THROTTLE}({name})"),
         (ty, _) => format!("w.{}({name})", message::method(ty)),
     }
 }

@@ -3,10 +3,9 @@
 use super::steps::{Budget, Step};
 use std::fmt::Write;
 
-/// Over its budget a group of steps is named; over this many times it, the run fails.
-pub const FAILS_ABOVE: f64 = 2.0;
-/// A single step is ended after this many times the budget of its group.
-pub const KILLED_AT: u64 = 3;
+/// A single step is ended as hung after this many times the budget of its group. Less than that is
+/// named and no failure: a busy machine proves nothing about the code.
+pub const KILLED_AT: u64 = 4;
 /// A line of a step's output that starts with this names a part it could not run, and what to
 /// install.
 const NOT_RUN: &str = "not run:";
@@ -97,11 +96,6 @@ impl Report {
         let mut faults = Vec::new();
         for line in self.lines.iter().filter(|line| self.failed(line.name)) {
             faults.push(format!("{} failed", line.name));
-        }
-        for (budget, seconds) in self.budgets() {
-            if seconds > as_seconds(budget) * FAILS_ABOVE {
-                faults.push(format!("{} took more than {FAILS_ABOVE} budgets", budget.name));
-            }
         }
         if ci {
             faults.extend(self.missing().map(|missing| format!("not run: {missing}")));

@@ -52,15 +52,12 @@ fn report(lines: &[(&str, f64, bool, &[&str])]) -> Report {
 }
 
 #[test]
-fn a_run_fails_for_what_failed_and_what_took_too_long() {
+fn a_run_fails_for_what_failed_and_never_for_its_time() {
     for (lines, in_ci, faults) in [
         (&[("tidy", 1.0, true, &[][..])][..], true, 0),
         (&[("tidy", 1.0, false, &[])], false, 1),
         (&[], false, 1),
-        // Over the budget is said, over twice the budget fails; the budget is for both together.
-        (&[("clippy", 400.0, true, &[]), ("build", 400.0, true, &[])], true, 0),
-        (&[("clippy", 500.0, true, &[]), ("build", 500.0, true, &[])], false, 1),
-        (&[("clippy", 500.0, true, &[]), ("fuzz", 400.0, true, &[])], false, 0),
+        (&[("clippy", 900.0, true, &[]), ("build", 900.0, true, &[])], true, 0),
         // What is missing fails where nothing may be missing.
         (&[("clients", 1.0, true, &["java: install a JDK"])], false, 0),
         (&[("clients", 1.0, true, &["java: install a JDK"])], true, 1),

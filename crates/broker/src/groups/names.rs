@@ -32,6 +32,11 @@ impl GroupNames {
         space.map(|(name, at)| (name.clone(), *at)).collect()
     }
 
+    /// Groups of one namespace.
+    pub fn count(&self, namespace: NamespaceId) -> usize {
+        self.names.read().get(&namespace).map_or(0, BTreeMap::len)
+    }
+
     /// Groups of all namespaces together.
     pub fn len(&self) -> usize {
         self.names.read().values().map(BTreeMap::len).sum()

@@ -23,7 +23,7 @@ use sabir_broker::wake::Waker;
 use sabir_broker::{Broker, Settings};
 use sabir_storage::disk::sim::{Cut, Handle, SimDisk};
 
-const NOW: Now = Now { mono: Instant(1), wall: 1_700_000_000_000 };
+pub const NOW: Now = Now { mono: Instant(1), wall: 1_700_000_000_000 };
 /// When a session has ended, and when the time of an empty group has.
 const LATER_MS: [u64; 2] = [11_000, 10 * 60 * 1000 + 30_000];
 /// Batches of a client, compressed in every way there is.
@@ -37,7 +37,7 @@ impl sabir_broker::clock::Clock for Stopped {
     }
 }
 
-fn open(disk: &Arc<SimDisk>) -> Caller {
+pub fn open(disk: &Arc<SimDisk>) -> Caller {
     let mut settings = Settings::default();
     settings.groups.initial_delay_ms = 0;
     // Small, because the files of this directory are written down.
@@ -47,13 +47,19 @@ fn open(disk: &Arc<SimDisk>) -> Caller {
     Caller::new(broker, Identity::anonymous(), 0)
 }
 
-fn kept(caller: &Caller, ticket: Ticket) {
+/// The same client in the namespace of that name.
+pub fn enter(caller: &Caller, name: &str) -> Caller {
+    let namespace = caller.find_namespace(name).expect("declared").id;
+    Caller::new(caller.broker().clone(), Identity::anonymous(), namespace)
+}
+
+pub fn kept(caller: &Caller, ticket: Ticket) {
     while !caller.is_kept(ticket) {
         std::thread::yield_now();
     }
 }
 
-fn declare(caller: &Caller, name: &str, partitions: u32, policy: Policy) -> Arc<Topic> {
+pub fn declare(caller: &Caller, name: &str, partitions: u32, policy: Policy) -> Arc<Topic> {
     let labels = BTreeMap::from([("made".to_owned(), "by hand".to_owned())]);
     let declare = Declare { name: name.into(), partitions, policy, labels };
     let seed = name.bytes().map(u64::from).sum();

@@ -4,6 +4,7 @@
 //! Built with `SABIR_GOLDEN_OUT=FILE` the second test also writes such a directory.
 
 mod content;
+mod namespaces;
 mod text;
 
 use std::sync::Arc;

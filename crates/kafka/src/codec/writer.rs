@@ -21,6 +21,7 @@ pub struct Writer {
     splices: Splices,
     /// Bytes in `splices`.
     spliced: usize,
+    throttle_ms: i32,
     error: Option<EncodeError>,
 }
 
@@ -75,6 +76,18 @@ impl Writer {
     #[cold]
     pub fn fail(&mut self, error: EncodeError) {
         self.error.get_or_insert(error);
+    }
+
+    /// The client is held back for this long, in milliseconds, whatever the message says of it; 0 =
+    /// what the message says.
+    pub fn hold(&mut self, throttle_ms: i32) {
+        self.throttle_ms = throttle_ms;
+    }
+
+    /// The field of that name, in whichever message has it.
+    #[inline]
+    pub fn throttle_time_ms(&mut self, value: i32) {
+        self.i32(if self.throttle_ms > 0 { self.throttle_ms } else { value });
     }
 
     #[inline]

@@ -111,7 +111,7 @@ impl<'a> Message<'a> for ApiVersionsResponse<'a> {
         w.i16(self.error_code);
         w.structs(flexible, version, &self.api_keys);
         if version >= 1 {
-            w.i32(self.throttle_time_ms);
+            w.throttle_time_ms(self.throttle_time_ms);
         }
         if flexible {
             let has_supported_features = !self.supported_features.is_empty();

@@ -59,7 +59,7 @@ impl<'a> Message<'a> for CreatePartitionsResponse<'a> {
 
     fn write(&self, w: &mut Writer, version: i16) {
         let flexible = version >= 2;
-        w.i32(self.throttle_time_ms);
+        w.throttle_time_ms(self.throttle_time_ms);
         w.structs(flexible, version, &self.results);
         if flexible {
             w.no_tags();

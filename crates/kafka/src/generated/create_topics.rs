@@ -74,7 +74,7 @@ impl<'a> Message<'a> for CreateTopicsResponse<'a> {
     fn write(&self, w: &mut Writer, version: i16) {
         let flexible = version >= 5;
         if version >= 2 {
-            w.i32(self.throttle_time_ms);
+            w.throttle_time_ms(self.throttle_time_ms);
         }
         w.structs(flexible, version, &self.topics);
         if flexible {

@@ -102,7 +102,7 @@ impl<'a> Message<'a> for DescribeClusterResponse<'a> {
     }
 
     fn write(&self, w: &mut Writer, version: i16) {
-        w.i32(self.throttle_time_ms);
+        w.throttle_time_ms(self.throttle_time_ms);
         w.i16(self.error_code);
         w.string_opt(true, true, self.error_message);
         if version >= 1 {

@@ -167,7 +167,7 @@ impl<'a> Message<'a> for FetchResponse<'a> {
 
     fn write(&self, w: &mut Writer, version: i16) {
         let flexible = version >= 12;
-        w.i32(self.throttle_time_ms);
+        w.throttle_time_ms(self.throttle_time_ms);
         if version >= 7 {
             w.i16(self.error_code);
         }

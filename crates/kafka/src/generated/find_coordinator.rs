@@ -94,7 +94,7 @@ impl<'a> Message<'a> for FindCoordinatorResponse<'a> {
     fn write(&self, w: &mut Writer, version: i16) {
         let flexible = version >= 3;
         if version >= 1 {
-            w.i32(self.throttle_time_ms);
+            w.throttle_time_ms(self.throttle_time_ms);
         }
         if version <= 3 {
             w.i16(self.error_code);

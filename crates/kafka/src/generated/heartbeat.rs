@@ -67,7 +67,7 @@ impl Message<'_> for HeartbeatResponse {
     fn write(&self, w: &mut Writer, version: i16) {
         let flexible = version >= 4;
         if version >= 1 {
-            w.i32(self.throttle_time_ms);
+            w.throttle_time_ms(self.throttle_time_ms);
         }
         w.i16(self.error_code);
         if flexible {

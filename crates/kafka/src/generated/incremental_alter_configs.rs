@@ -56,7 +56,7 @@ impl<'a> Message<'a> for IncrementalAlterConfigsResponse<'a> {
 
     fn write(&self, w: &mut Writer, version: i16) {
         let flexible = version >= 1;
-        w.i32(self.throttle_time_ms);
+        w.throttle_time_ms(self.throttle_time_ms);
         w.structs(flexible, version, &self.responses);
         if flexible {
             w.no_tags();

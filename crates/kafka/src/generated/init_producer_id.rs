@@ -94,7 +94,7 @@ impl Message<'_> for InitProducerIdResponse {
 
     fn write(&self, w: &mut Writer, version: i16) {
         let flexible = version >= 2;
-        w.i32(self.throttle_time_ms);
+        w.throttle_time_ms(self.throttle_time_ms);
         w.i16(self.error_code);
         w.i64(self.producer_id);
         w.i16(self.producer_epoch);

@@ -152,7 +152,7 @@ impl<'a> Message<'a> for JoinGroupResponse<'a> {
     fn write(&self, w: &mut Writer, version: i16) {
         let flexible = version >= 6;
         if version >= 2 {
-            w.i32(self.throttle_time_ms);
+            w.throttle_time_ms(self.throttle_time_ms);
         }
         w.i16(self.error_code);
         w.i32(self.generation_id);

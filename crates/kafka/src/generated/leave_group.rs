@@ -70,7 +70,7 @@ impl<'a> Message<'a> for LeaveGroupResponse<'a> {
     fn write(&self, w: &mut Writer, version: i16) {
         let flexible = version >= 4;
         if version >= 1 {
-            w.i32(self.throttle_time_ms);
+            w.throttle_time_ms(self.throttle_time_ms);
         }
         w.i16(self.error_code);
         if version >= 3 {

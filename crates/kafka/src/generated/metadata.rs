@@ -134,7 +134,7 @@ impl<'a> Message<'a> for MetadataResponse<'a> {
     fn write(&self, w: &mut Writer, version: i16) {
         let flexible = version >= 9;
         if version >= 3 {
-            w.i32(self.throttle_time_ms);
+            w.throttle_time_ms(self.throttle_time_ms);
         }
         w.structs(flexible, version, &self.brokers);
         if version >= 2 {

@@ -102,7 +102,7 @@ impl<'a> Message<'a> for OffsetCommitResponse<'a> {
     fn write(&self, w: &mut Writer, version: i16) {
         let flexible = version >= 8;
         if version >= 3 {
-            w.i32(self.throttle_time_ms);
+            w.throttle_time_ms(self.throttle_time_ms);
         }
         w.structs(flexible, version, &self.topics);
         if flexible {

@@ -98,7 +98,7 @@ impl<'a> Message<'a> for OffsetFetchResponse<'a> {
     fn write(&self, w: &mut Writer, version: i16) {
         let flexible = version >= 6;
         if version >= 3 {
-            w.i32(self.throttle_time_ms);
+            w.throttle_time_ms(self.throttle_time_ms);
         }
         if version <= 7 {
             w.structs(flexible, version, &self.topics);

@@ -77,7 +77,7 @@ impl<'a> Message<'a> for ProduceResponse<'a> {
         let flexible = version >= 9;
         w.structs(flexible, version, &self.responses);
         if version >= 1 {
-            w.i32(self.throttle_time_ms);
+            w.throttle_time_ms(self.throttle_time_ms);
         }
         if flexible {
             let has_node_endpoints = version >= 10 && !self.node_endpoints.is_empty();

@@ -189,6 +189,7 @@ impl Fetch {
                 session.parts.tell(&seen.key, seen.told, seen.bytes > 0);
             }
         }
+        context.caller.hand_out(context.now, seen.iter().map(|seen| seen.bytes).sum());
         let ticket = context.ticket_of(seen.iter().map(|seen| seen.told.error));
         let told = seen
             .iter_mut()

@@ -10,7 +10,9 @@ use bytes::{Buf, Bytes, BytesMut};
 use sabir_broker::Broker;
 use sabir_broker::caller::Caller;
 use sabir_broker::clock::{Instant, Now};
+use sabir_broker::namespace::DEFAULT_NAME;
 use sabir_broker::policy::Identity;
+use sabir_broker::quota::Quota;
 use sabir_broker::random::Seeded;
 use sabir_broker::wake::Waker;
 use sabir_kafka::api::ApiKey;
@@ -77,6 +79,25 @@ impl House {
 
     /// A client of a listener that advertises another address.
     pub fn talk_to(&self, advertise: Option<&str>) -> Talk {
+        self.connect(advertise, DEFAULT_NAME)
+    }
+
+    /// A client of a listener of another namespace.
+    pub fn talk_in(&self, namespace: &str) -> Talk {
+        self.connect(None, namespace)
+    }
+
+    /// Makes a namespace, or changes its quota.
+    pub fn namespace(&self, name: &str, quota: Quota) {
+        let (caller, now) = (self.caller(), Now { mono: Instant(1), wall: NOON_MS });
+        let known = caller.alter_quota(name, |known| {
+            *known = quota;
+            Ok(())
+        });
+        known.or_else(|_| caller.declare_namespace(now, name, quota)).expect("a name and a quota");
+    }
+
+    fn connect(&self, advertise: Option<&str>, namespace: &str) -> Talk {
         let peer = Peer {
             listener: "kafka".into(),
             remote: ([127, 0, 0, 1], 50_000).into(),
@@ -85,7 +106,7 @@ impl House {
         };
         let now = Now { mono: Instant(1), wall: NOON_MS };
         let (sender, wakes) = sync_channel(1);
-        let kafka = Kafka::new(self.broker.clone(), self.settings.clone());
+        let kafka = Kafka::new(self.broker.clone(), self.settings.clone()).in_namespace(namespace);
         Talk {
             broker: self.broker.clone(),
             connection: kafka.accept(peer, now),
@@ -106,6 +127,16 @@ impl House {
 
     /// Makes a topic with these configs; its id.
     pub fn topic(&self, name: &str, partitions: i32, configs: &[(&str, &str)]) -> [u8; 16] {
+        self.topic_in(DEFAULT_NAME, name, partitions, configs)
+    }
+
+    pub fn topic_in(
+        &self,
+        namespace: &str,
+        name: &str,
+        partitions: i32,
+        configs: &[(&str, &str)],
+    ) -> [u8; 16] {
         let configs = configs
             .iter()
             .map(|(name, value)| CreatableTopicConfig { name, value: Some(value) })
@@ -118,7 +149,7 @@ impl House {
             configs,
         }];
         let request = CreateTopicsRequest { topics, ..CreateTopicsRequest::default() };
-        let heard = self.talk().ask(7, &request);
+        let heard = self.talk_in(namespace).ask(7, &request);
         let response: CreateTopicsResponse<'_> = heard.read();
         expect(response.topics[0].error_code, ErrorCode::None);
         response.topics[0].topic_id

@@ -15,10 +15,10 @@ use sabir_kafka::assignment;
 
 use super::Admin;
 use super::answer::{Refused, kept};
+use super::namespaces::Asker;
 use super::shapes::{Group, GroupLine, GroupOffset, GroupOffsets, Groups, Member, TopicPartition};
 
-pub async fn list(State(admin): State<Arc<Admin>>) -> Json<Groups> {
-    let caller = admin.caller();
+pub async fn list(State(admin): State<Arc<Admin>>, Asker(caller): Asker) -> Json<Groups> {
     let Answer { value, ticket } = caller.list_groups(admin.clock.now());
     kept(&caller, ticket).await;
     let line = |listed: sabir_broker::groups::Listed| GroupLine {
@@ -31,9 +31,9 @@ pub async fn list(State(admin): State<Arc<Admin>>) -> Json<Groups> {
 
 pub async fn describe(
     State(admin): State<Arc<Admin>>,
+    Asker(caller): Asker,
     Path(id): Path<String>,
 ) -> Result<Json<Group>, Refused> {
-    let caller = admin.caller();
     let Answer { value, ticket } = find(&caller, admin.clock.now(), &id)?;
     kept(&caller, ticket).await;
     Ok(Json(group(id, &value)))
@@ -41,9 +41,9 @@ pub async fn describe(
 
 pub async fn delete(
     State(admin): State<Arc<Admin>>,
+    Asker(caller): Asker,
     Path(id): Path<String>,
 ) -> Result<StatusCode, Refused> {
-    let caller = admin.caller();
     let deleted = caller.delete_group(admin.clock.now(), &id);
     let Answer { value, ticket } = deleted.map_err(|error| named(error, &id))?;
     kept(&caller, ticket).await;
@@ -53,9 +53,10 @@ pub async fn delete(
 
 pub async fn offsets(
     State(admin): State<Arc<Admin>>,
+    Asker(caller): Asker,
     Path(id): Path<String>,
 ) -> Result<Json<GroupOffsets>, Refused> {
-    let (caller, now) = (admin.caller(), admin.clock.now());
+    let now = admin.clock.now();
     let there = find(&caller, now, &id)?;
     let Answer { value, ticket } = caller.committed_offsets(now, &id, None)?;
     let mut offsets: Vec<_> = value.iter().filter_map(|one| offset(&caller, one)).collect();

@@ -69,6 +69,45 @@ pub struct SetPartitions {
     pub count: u32,
 }
 
+/// A quota by the names of its fields, such as `bytes_in`; null = no bound. In a request: what to
+/// set.
+pub type QuotaValues = BTreeMap<String, Option<u64>>;
+
+#[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Namespaces {
+    pub namespaces: Vec<Namespace>,
+}
+
+#[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Namespace {
+    pub name: String,
+    /// 0 for `default`, which is always there.
+    pub created_ms: i64,
+    pub topics: u64,
+    /// Of all topics together.
+    pub partitions: u64,
+    pub groups: u64,
+    /// Open now.
+    pub connections: u64,
+    /// How often a client was held back for a rate, since the start of the server.
+    pub holds: u64,
+    pub quota: QuotaValues,
+}
+
+#[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CreateNamespace {
+    pub name: String,
+    #[serde(default)]
+    pub quota: QuotaValues,
+}
+
+#[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AlterNamespace {
+    pub quota: QuotaValues,
+}
+
 #[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Groups {
     pub groups: Vec<GroupLine>,
@@ -213,6 +252,9 @@ pub struct Exposure {
 pub struct Exposed {
     pub listener: String,
     pub protocol: String,
+    /// Whose topics and groups are served on it; absent = of `default`, or of all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub namespace: Option<String>,
     pub address: String,
     /// What clients are told to connect to, if not the address.
     #[serde(default, skip_serializing_if = "Option::is_none")]

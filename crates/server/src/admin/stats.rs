@@ -5,23 +5,28 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
+use sabir_broker::caller::Caller;
 use sabir_broker::stats::{BrokerStats, TopicStats};
 
 use super::Admin;
 use super::answer::{Refused, aside};
+use super::namespaces::Asker;
 use super::shapes::{
     DiskStats, GroupCounts, ListenerStats, MemoryStats, Stats, TopicCounts, WalStats,
 };
 use crate::metrics::Source;
 use crate::{logging, memory};
 
-pub async fn show(State(admin): State<Arc<Admin>>) -> Result<Json<Stats>, Refused> {
-    aside(move || collect(&admin)).await.map(Json)
+pub async fn show(
+    State(admin): State<Arc<Admin>>,
+    Asker(caller): Asker,
+) -> Result<Json<Stats>, Refused> {
+    aside(move || collect(&admin, &caller)).await.map(Json)
 }
 
-fn collect(admin: &Admin) -> Result<Stats, Refused> {
+/// The topics are those of the caller's namespace, everything else is of the whole server.
+fn collect(admin: &Admin, caller: &Caller) -> Result<Stats, Refused> {
     let up = admin.clock.now().mono.since(admin.started).as_millis();
-    let caller = admin.caller();
     let broker = caller.stats()?;
     let BrokerStats { wal, groups, .. } = broker;
     Ok(Stats {

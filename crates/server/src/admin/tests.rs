@@ -33,7 +33,7 @@ impl House {
     }
 
     fn caller(&self) -> Caller {
-        Caller::new(self.broker.clone(), Identity::anonymous(), NAMESPACE)
+        Caller::new(self.broker.clone(), Identity::anonymous(), namespace::DEFAULT)
     }
 
     async fn ask(&self, method: &str, path: &str, body: &str) -> (u16, Value) {
@@ -103,6 +103,69 @@ async fn topics_are_made_shown_and_deleted() {
     assert_eq!(house.ask("DELETE", "/v1/topics/orders", "").await, (204, Value::Null));
     let (status, gone) = house.ask("GET", "/v1/topics/orders", "").await;
     assert_eq!((status, message(&gone)), (404, "no topic \"orders\""));
+}
+
+#[tokio::test]
+async fn namespaces_are_made_limited_and_deleted() {
+    let house = House::new("namespaces");
+    let all = "/v1/namespaces";
+    let body = r#"{"name":"a/b ?","quota":{"bytes_in":1000,"topics":1}}"#;
+    let (status, made) = house.ask("POST", all, body).await;
+    let quota = serde_json::json!({
+        "bytes_in": 1000, "bytes_out": null, "requests": null,
+        "topics": 1, "partitions": null, "connections": null,
+    });
+    assert_eq!((status, &made["name"], &made["quota"]), (201, &"a/b ?".into(), &quota));
+    let path = "/v1/namespaces/a%2Fb%20%3F";
+    assert_eq!(house.ask("GET", path, "").await, (200, made));
+    let change = r#"{"quota":{"bytes_in":null,"requests":5}}"#;
+    let (status, changed) = house.ask("PATCH", path, change).await;
+    let got = (&changed["quota"]["bytes_in"], &changed["quota"]["requests"]);
+    assert_eq!((status, got), (200, (&Value::Null, &5.into())));
+    let (_, list) = house.ask("GET", all, "").await;
+    let names: Vec<&Value> =
+        list["namespaces"].as_array().unwrap().iter().map(|one| &one["name"]).collect();
+    assert_eq!(names, ["a/b ?", "default"]);
+
+    let within = "?namespace=a%2Fb%20%3F";
+    let topic = r#"{"name":"t","partitions":3}"#;
+    let topics = format!("/v1/topics{within}");
+    assert_eq!(house.ask("POST", &topics, topic).await.0, 201);
+    assert_eq!(house.ask("GET", "/v1/topics/t", "").await.0, 404, "it is not in the default one");
+    assert_eq!(house.ask("POST", "/v1/topics", topic).await.0, 201);
+    let (status, full) = house.ask("POST", &topics, r#"{"name":"u"}"#).await;
+    assert_eq!((status, message(&full)), (413, "the quota of the namespace allows 1 topics"));
+    let (_, stats) = house.ask("GET", &format!("/v1/stats{within}"), "").await;
+    assert_eq!(stats["topics"][0]["partitions"], 3);
+    assert_eq!(house.ask("GET", &format!("/v1/groups{within}"), "").await.0, 200);
+    let (_, shown) = house.ask("GET", path, "").await;
+    assert_eq!((&shown["topics"], &shown["partitions"]), (&1.into(), &3.into()));
+
+    let refused = [
+        ("POST", all, body, 409, "exists"),
+        ("POST", all, r#"{"name":"/"}"#, 409, "exists"),
+        ("POST", all, r#"{"name":""}"#, 400, "invalid"),
+        ("POST", all, r#"{"name":"b","quota":{"teapots":1}}"#, 400, "invalid"),
+        ("POST", all, r#"{"name":"b","quota":{"requests":0}}"#, 400, "invalid"),
+        ("POST", all, r#"{"name":"b","quota":{"requests":-1}}"#, 422, "invalid"),
+        ("PATCH", "/v1/namespaces/none", change, 404, "not_found"),
+        ("DELETE", "/v1/namespaces/none", "", 404, "not_found"),
+        ("DELETE", "/v1/namespaces/default", "", 400, "invalid"),
+        ("DELETE", "/v1/namespaces/%2F", "", 400, "invalid"),
+        ("DELETE", path, "", 409, "conflict"),
+        ("GET", "/v1/topics?namespace=none", "", 404, "not_found"),
+        ("GET", "/v1/groups?namespace=none", "", 404, "not_found"),
+        ("GET", "/v1/stats?namespace=none", "", 404, "not_found"),
+        ("POST", "/v1/topics?namespace=none", topic, 404, "not_found"),
+    ];
+    for (method, path, body, want, kind) in refused {
+        let (status, answer) = house.ask(method, path, body).await;
+        assert_eq!((status, &answer["error"]["kind"]), (want, &kind.into()), "{path} {body}");
+    }
+    let gone = house.ask("DELETE", &format!("/v1/topics/t{within}"), "").await;
+    assert_eq!(gone, (204, Value::Null));
+    assert_eq!(house.ask("DELETE", path, "").await, (204, Value::Null));
+    assert_eq!(house.ask("GET", "/v1/topics/t?namespace=%2F", "").await.0, 200);
 }
 
 #[tokio::test]
@@ -327,6 +390,7 @@ async fn answers_are_as_the_document_says() {
     let house = House::new("schema");
     let document: Value = serde_json::from_str(OPENAPI).unwrap();
     let _made = house.ask("POST", "/v1/topics", r#"{"name":"x"}"#).await;
+    let _made = house.ask("POST", "/v1/namespaces", r#"{"name":"x","quota":{"topics":1}}"#).await;
     join(&house.caller(), "x", b"").await;
     let mut checked = 0;
     for (path, operations) in document["paths"].as_object().unwrap() {
@@ -340,5 +404,5 @@ async fn answers_are_as_the_document_says() {
             checked += 1;
         }
     }
-    assert_eq!(checked, 8);
+    assert_eq!(checked, 10);
 }

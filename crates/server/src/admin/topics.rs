@@ -17,6 +17,7 @@ use serde_json::{Value, json};
 
 use super::Admin;
 use super::answer::{Body, Refused, kept};
+use super::namespaces::Asker;
 use super::shapes::{
     self, AlterTopic, CreateTopic, SetPartitions, TopicLine, TopicSettings, Topics,
 };
@@ -26,8 +27,7 @@ type Answer<T> = Result<T, Refused>;
 /// Changes tried before a change of others every time is an error.
 const ATTEMPTS_MAX: usize = 16;
 
-pub async fn list(State(admin): State<Arc<Admin>>) -> Json<Topics> {
-    let caller = admin.caller();
+pub async fn list(Asker(caller): Asker) -> Json<Topics> {
     let mut topics = caller.topics();
     topics.retain(|topic| may_see(&caller, topic).is_ok());
     let lines = topics.iter().map(|topic| line(topic)).collect();
@@ -37,9 +37,9 @@ pub async fn list(State(admin): State<Arc<Admin>>) -> Json<Topics> {
 
 pub async fn create(
     State(admin): State<Arc<Admin>>,
+    Asker(caller): Asker,
     Body(wanted): Body<CreateTopic>,
 ) -> Answer<(StatusCode, Json<shapes::Topic>)> {
-    let caller = admin.caller();
     let declare = Declare {
         name: wanted.name,
         partitions: wanted.partitions.unwrap_or(admin.partitions),
@@ -53,21 +53,19 @@ pub async fn create(
 }
 
 pub async fn describe(
-    State(admin): State<Arc<Admin>>,
+    Asker(caller): Asker,
     Path(name): Path<String>,
 ) -> Answer<Json<shapes::Topic>> {
-    let caller = admin.caller();
     let topic = whole(&*find(&caller, &name)?);
     kept(&caller, caller.catalog_ticket()).await;
     Ok(Json(topic))
 }
 
 pub async fn alter(
-    State(admin): State<Arc<Admin>>,
+    Asker(caller): Asker,
     Path(name): Path<String>,
     Body(wanted): Body<AlterTopic>,
 ) -> Answer<Json<shapes::Topic>> {
-    let caller = admin.caller();
     let ticket = change(&caller, &name, |topic| {
         let policy = policy(&wanted.settings, topic.policy.clone())?;
         // What a protocol has promised of the topic has to hold afterwards too.
@@ -80,11 +78,10 @@ pub async fn alter(
 }
 
 pub async fn set_partitions(
-    State(admin): State<Arc<Admin>>,
+    Asker(caller): Asker,
     Path(name): Path<String>,
     Body(wanted): Body<SetPartitions>,
 ) -> Answer<Json<shapes::Topic>> {
-    let caller = admin.caller();
     let ticket = change(&caller, &name, |topic| caller.add_partitions(topic, wanted.count))?;
     kept(&caller, ticket).await;
     Ok(Json(whole(&*find(&caller, &name)?)))
@@ -106,11 +103,7 @@ fn change(
     Err(Refused(last.expect("at least one attempt")))
 }
 
-pub async fn delete(
-    State(admin): State<Arc<Admin>>,
-    Path(name): Path<String>,
-) -> Answer<StatusCode> {
-    let caller = admin.caller();
+pub async fn delete(Asker(caller): Asker, Path(name): Path<String>) -> Answer<StatusCode> {
     let ticket = caller.delete(&*find(&caller, &name)?)?;
     kept(&caller, ticket).await;
     Ok(StatusCode::NO_CONTENT)

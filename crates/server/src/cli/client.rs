@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
 use clap::Args;
+use sabir_broker::namespace::DEFAULT_NAME;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -32,6 +33,24 @@ pub struct ServerArgs {
     /// Print the server's answer as JSON.
     #[arg(long, global = true)]
     pub json: bool,
+}
+
+/// Whose topics and groups are meant.
+#[derive(Clone, Debug, Args)]
+pub struct InNamespace {
+    /// The namespace that is meant.
+    #[arg(long, global = true, value_name = "NAME", default_value = DEFAULT_NAME)]
+    namespace: String,
+}
+
+impl InNamespace {
+    /// The path with what names the namespace.
+    pub fn path(&self, path: &str) -> String {
+        match self.namespace.as_str() {
+            DEFAULT_NAME => path.to_owned(),
+            name => format!("{path}?namespace={}", escape(name)),
+        }
+    }
 }
 
 /// An answer of the server.

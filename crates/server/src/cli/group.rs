@@ -3,7 +3,7 @@
 use anyhow::Result;
 use clap::{Args, Subcommand};
 
-use super::client::{ServerArgs, escape};
+use super::client::{InNamespace, ServerArgs, escape};
 use super::table::{cell, table};
 use crate::admin::shapes::{Group, GroupOffsets, Groups};
 
@@ -11,6 +11,8 @@ use crate::admin::shapes::{Group, GroupOffsets, Groups};
 pub struct GroupArgs {
     #[command(flatten)]
     server: ServerArgs,
+    #[command(flatten)]
+    namespace: InNamespace,
     #[command(subcommand)]
     command: Command,
 }
@@ -31,17 +33,17 @@ const NOTHING: Option<&()> = None;
 
 pub fn run(args: GroupArgs) -> Result<()> {
     let server = &args.server;
-    let path = |id: &str| format!("/v1/groups/{}", escape(id));
+    let part =
+        |id: &str, rest: &str| args.namespace.path(&format!("/v1/groups/{}{rest}", escape(id)));
+    let path = |id: &str| part(id, "");
     match args.command {
-        Command::List => server.show("GET", "/v1/groups", NOTHING, list),
+        Command::List => server.show("GET", &args.namespace.path("/v1/groups"), NOTHING, list),
         Command::Describe { id } => server.show("GET", &path(&id), NOTHING, describe),
         Command::Delete { id } => {
             let deleted = |(): ()| format!("deleted {id}\n");
             server.show("DELETE", &path(&id), NOTHING, deleted)
         }
-        Command::Offsets { id } => {
-            server.show("GET", &format!("{}/offsets", path(&id)), NOTHING, offsets)
-        }
+        Command::Offsets { id } => server.show("GET", &part(&id, "/offsets"), NOTHING, offsets),
     }
 }
 

@@ -4,14 +4,23 @@ use std::fmt::Write;
 use std::time::Duration;
 
 use anyhow::Result;
+use clap::Args;
 
-use super::client::ServerArgs;
+use super::client::{InNamespace, ServerArgs};
 use super::table::table;
 use crate::admin::shapes::{Exposure, ListenerStats, Stats, TopicCounts};
 use crate::exposure;
 
-pub fn run(server: &ServerArgs) -> Result<()> {
-    server.show("GET", "/v1/stats", None::<&()>, show)
+#[derive(Debug, Args)]
+pub struct StatsArgs {
+    #[command(flatten)]
+    server: ServerArgs,
+    #[command(flatten)]
+    namespace: InNamespace,
+}
+
+pub fn run(args: &StatsArgs) -> Result<()> {
+    args.server.show("GET", &args.namespace.path("/v1/stats"), None::<&()>, show)
 }
 
 pub fn run_exposure(server: &ServerArgs) -> Result<()> {

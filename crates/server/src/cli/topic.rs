@@ -3,7 +3,7 @@
 use anyhow::{Result, bail};
 use clap::{Args, Subcommand};
 
-use super::client::{ServerArgs, escape};
+use super::client::{InNamespace, ServerArgs, escape};
 use super::table::table;
 use crate::admin::shapes::{AlterTopic, CreateTopic, SetPartitions, Topic, TopicSettings, Topics};
 
@@ -11,6 +11,8 @@ use crate::admin::shapes::{AlterTopic, CreateTopic, SetPartitions, Topic, TopicS
 pub struct TopicArgs {
     #[command(flatten)]
     server: ServerArgs,
+    #[command(flatten)]
+    namespace: InNamespace,
     #[command(subcommand)]
     command: Command,
 }
@@ -50,12 +52,15 @@ const NOTHING: Option<&()> = None;
 
 pub fn run(args: TopicArgs) -> Result<()> {
     let server = &args.server;
-    let path = |name: &str| format!("/v1/topics/{}", escape(name));
+    let all = args.namespace.path("/v1/topics");
+    let part =
+        |name: &str, rest: &str| args.namespace.path(&format!("/v1/topics/{}{rest}", escape(name)));
+    let path = |name: &str| part(name, "");
     match args.command {
-        Command::List => server.show("GET", "/v1/topics", NOTHING, list),
+        Command::List => server.show("GET", &all, NOTHING, list),
         Command::Create { name, partitions, set } => {
             let body = CreateTopic { name, partitions, settings: settings(&set, &[])? };
-            server.show("POST", "/v1/topics", Some(&body), describe)
+            server.show("POST", &all, Some(&body), describe)
         }
         Command::Describe { name } => server.show("GET", &path(&name), NOTHING, describe),
         Command::Alter { set, unset, .. } if set.is_empty() && unset.is_empty() => {
@@ -70,7 +75,7 @@ pub fn run(args: TopicArgs) -> Result<()> {
             server.show("DELETE", &path(&name), NOTHING, deleted)
         }
         Command::Partitions { name, count } => {
-            let path = format!("{}/partitions", path(&name));
+            let path = part(&name, "/partitions");
             server.show("PUT", &path, Some(&SetPartitions { count }), describe)
         }
     }

@@ -214,6 +214,15 @@ pub const LISTENER_KEYS: &[Key] = &[
         ],
     ),
     key(
+        "namespace",
+        Kind::Text,
+        "\"\"",
+        &[
+            "Whose topics and groups are served on it. Made at the start if it is not there.",
+            "Empty = the namespace \"default\".",
+        ],
+    ),
+    key(
         "insecure",
         Kind::Switch,
         "false",

@@ -5,9 +5,11 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use sabir_broker::namespace::{DEFAULT_ALIAS, DEFAULT_NAME, check_name};
+
 use super::value::Value;
 use super::{Config, Place, Problem, listener_path};
-use crate::protocols::{self, PROTOCOLS};
+use crate::protocols::{self, PROTOCOLS, Serve};
 
 /// A request carries more than its one batch: names, headers, other fields.
 const REQUEST_OVERHEAD_BYTES: u64 = 16 * 1024;
@@ -74,6 +76,8 @@ pub struct ListenerSettings {
     pub protocol: &'static str,
     pub addresses: Vec<ListenAddress>,
     pub advertise: Option<Arc<str>>,
+    /// None = `default`.
+    pub namespace: Option<Arc<str>>,
     pub insecure: bool,
 }
 
@@ -206,11 +210,25 @@ fn listener(config: &Config, name: &str) -> Result<ListenerSettings, Problem> {
         }
         _ => None,
     };
+    let namespace = match config.get(&path("namespace")) {
+        Some(Value::Text(text)) if !text.is_empty() => {
+            let known = |text: &str| text == DEFAULT_NAME || text == DEFAULT_ALIAS;
+            if matches!(protocol.serve, Serve::Admin) {
+                return Err(wrong("namespace", "the admin API serves all of them".to_owned()));
+            }
+            if !known(text) {
+                check_name(text).map_err(|error| wrong("namespace", error.to_string()))?;
+            }
+            Some(text.as_str().into())
+        }
+        _ => None,
+    };
     Ok(ListenerSettings {
         name: name.into(),
         protocol: protocol.name,
         addresses: addresses.map_err(|message| wrong("addresses", message))?,
         advertise,
+        namespace,
         insecure: config.get(&path("insecure")) == Some(&Value::Switch(true)),
     })
 }

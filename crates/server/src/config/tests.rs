@@ -121,6 +121,17 @@ fn what_is_wrong_is_named_with_its_line() {
             "[listeners.kafka]\nadvertise = \"example.com\"\n",
             "f.toml:2:13: listeners.kafka.advertise: expected HOST:PORT, found \"example.com\"",
         ),
+        ("[listeners.kafka]\nnamespace = \"orders\"\n", ""),
+        ("[listeners.kafka]\nnamespace = \"/\"\n", ""),
+        (
+            "[listeners.kafka]\nnamespace = \"sabir.x\"\n",
+            "f.toml:2:13: listeners.kafka.namespace: names that begin with sabir. or amq. are \
+             reserved",
+        ),
+        (
+            "[listeners.http]\nnamespace = \"orders\"\n",
+            "f.toml:2:13: listeners.http.namespace: the admin API serves all of them",
+        ),
         (
             "[listeners.edge]\naddresses = [\"127.0.0.1:1\"]\n",
             "f.toml:2:13: listeners.edge.protocol: no protocol \"edge\"; there are kafka, http",

@@ -1,5 +1,9 @@
 //! The metrics of the core: write-ahead log, memory, disk, groups, topics.
 
+use std::sync::Arc;
+
+use sabir_broker::namespace::Namespace;
+use sabir_broker::quota::Meter;
 use sabir_broker::stats::{BrokerStats, PartitionStats, TopicStats};
 
 use super::Page;
@@ -62,6 +66,19 @@ pub fn write(page: &mut Page, stats: &BrokerStats) {
     }
 }
 
+pub fn write_namespaces(page: &mut Page, namespaces: &[Arc<Namespace>]) {
+    let mut write = |name: &str, help: &str, read: fn(&Meter) -> u64| {
+        page.head(name, help);
+        for one in namespaces {
+            page.line(name, &[("namespace", &one.name)], read(&one.meter));
+        }
+    };
+    let connections = "Connections of clients in the namespace.";
+    write("sabir_namespace_connections", connections, Meter::connections);
+    let holds = "Times that a client was held back for a rate.";
+    write("sabir_namespace_holds_total", holds, Meter::holds);
+}
+
 pub fn write_topics(page: &mut Page, topics: &[TopicStats]) {
     let partitions: usize = topics.iter().map(|topic| topic.partitions.len()).sum();
     page.one("sabir_topics", "Topics.", topics.len());
@@ -70,7 +87,8 @@ pub fn write_topics(page: &mut Page, topics: &[TopicStats]) {
         page.head(name, help);
         for topic in topics {
             let sum: u64 = topic.partitions.iter().map(read).sum();
-            page.line(name, &[("topic", &topic.topic.name)], sum);
+            let labels = [("namespace", &*topic.namespace), ("topic", &*topic.topic.name)];
+            page.line(name, &labels, sum);
         }
     }
     if partitions > PARTITIONS_SHOWN_MAX {
@@ -80,7 +98,9 @@ pub fn write_topics(page: &mut Page, topics: &[TopicStats]) {
         page.head(name, help);
         for topic in topics {
             for (number, partition) in topic.partitions.iter().enumerate() {
-                let labels = [("topic", &*topic.topic.name), ("partition", &number.to_string())];
+                let (space, topic) = (&*topic.namespace, &*topic.topic.name);
+                let number = number.to_string();
+                let labels = [("namespace", space), ("topic", topic), ("partition", &number)];
                 page.line(name, &labels, read(partition));
             }
         }

@@ -86,7 +86,7 @@ fn topic(name: &str, partitions: Vec<PartitionStats>) -> TopicStats {
         labels: BTreeMap::new(),
         created_ms: 0,
     };
-    TopicStats { topic: Arc::new(topic), partitions }
+    TopicStats { namespace: "n".into(), topic: Arc::new(topic), partitions }
 }
 
 fn part(start: i64, end: i64, bytes: u64) -> PartitionStats {
@@ -103,7 +103,15 @@ fn a_scraper_reads_every_number() {
     broker.wal.syncs = 9;
     broker.groups.stable = 2;
     let topics = [topic(odd, vec![part(5, 12, 40), part(0, 3, 2)]), topic("plain", vec![])];
-    let lines = parse(&page(&[source], 1.5, &broker, &topics));
+    let space = Namespace {
+        id: 1,
+        name: odd.into(),
+        quota: Default::default(),
+        created_ms: 0,
+        meter: Arc::default(),
+    };
+    let space = Arc::new(space);
+    let lines = parse(&page(&[source], 1.5, &broker, &[space], &topics));
     let check = |name: &str, labels: &[(&str, &str)], want: f64| {
         let own = |text: &&str| (*text).to_owned();
         let labels = labels.iter().map(|(label, text)| (own(label), own(text))).collect();
@@ -115,19 +123,29 @@ fn a_scraper_reads_every_number() {
     check("sabir_wal_backlog_bytes", &[], 77.0);
     check("sabir_disk_full", &[], 1.0);
     check("sabir_groups", &[("state", "stable")], 2.0);
+    check("sabir_namespace_connections", &[("namespace", odd)], 0.0);
+    check("sabir_namespace_holds_total", &[("namespace", odd)], 0.0);
     check("sabir_topics", &[], 2.0);
     check("sabir_partitions", &[], 2.0);
-    check("sabir_topic_records_total", &[("topic", odd)], 15.0);
-    check("sabir_topic_size_bytes", &[("topic", odd)], 42.0);
-    check("sabir_topic_size_bytes", &[("topic", "plain")], 0.0);
-    check("sabir_partition_start_offset", &[("topic", odd), ("partition", "0")], 5.0);
-    check("sabir_partition_end_offset", &[("topic", odd), ("partition", "1")], 3.0);
+    check("sabir_topic_records_total", &[("namespace", "n"), ("topic", odd)], 15.0);
+    check("sabir_topic_size_bytes", &[("namespace", "n"), ("topic", odd)], 42.0);
+    check("sabir_topic_size_bytes", &[("namespace", "n"), ("topic", "plain")], 0.0);
+    check(
+        "sabir_partition_start_offset",
+        &[("namespace", "n"), ("topic", odd), ("partition", "0")],
+        5.0,
+    );
+    check(
+        "sabir_partition_end_offset",
+        &[("namespace", "n"), ("topic", odd), ("partition", "1")],
+        3.0,
+    );
 }
 
 #[test]
 fn very_many_partitions_have_no_lines_of_their_own() {
     let topics = [topic("a", vec![part(0, 1, 1); 10_001])];
-    let page = page(&[], 0.0, &BrokerStats::default(), &topics);
+    let page = page(&[], 0.0, &BrokerStats::default(), &[], &topics);
     parse(&page);
     assert!(page.contains("\nsabir_partitions 10001\n") && !page.contains("sabir_partition_"));
 }
