@@ -40,7 +40,8 @@ pub fn read(address: &str) -> Result<Option<Allocated>> {
     Ok(parsed(&answer))
 }
 
-fn parsed(page: &str) -> Option<Allocated> {
+/// The counters on a page of metrics, where both are there.
+pub fn parsed(page: &str) -> Option<Allocated> {
     let value = |name: &str| {
         page.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok())
     };

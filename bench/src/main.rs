@@ -5,6 +5,10 @@ mod allocations;
 mod bench;
 mod broker;
 mod counters;
+/// The server's own counter.
+#[cfg(feature = "count-allocations")]
+#[path = "../../crates/server/src/allocations.rs"]
+mod counting;
 mod disk;
 mod kafka;
 mod latency;
@@ -21,8 +25,13 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 /// That of the server, so that what `micro` runs of it costs the same here.
+#[cfg(not(feature = "count-allocations"))]
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+#[cfg(feature = "count-allocations")]
+#[global_allocator]
+static ALLOCATOR: counting::Counting = counting::Counting;
 
 #[derive(Parser)]
 #[command(name = "sabir-bench", about = "Measures message brokers", version)]
@@ -44,6 +53,8 @@ enum Command {
     Kafka(kafka::Options),
     /// Shards behind locks against shards behind mailboxes, inside of this process.
     Micro(micro::Options),
+    /// What a single record costs that joins a batch, inside of this process.
+    Publish(bench::Options),
 }
 
 fn main() -> ExitCode {
@@ -53,6 +64,7 @@ fn main() -> ExitCode {
         Command::Storage(options) => storage::main(options),
         Command::Kafka(options) => kafka::main(options),
         Command::Micro(options) => micro::main(options),
+        Command::Publish(options) => micro::publish::main(options),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

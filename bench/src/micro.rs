@@ -2,6 +2,7 @@
 //! inside of this process. What it finds is in `docs/decisions/0004-shards-behind-locks.md`.
 
 mod door;
+pub mod publish;
 mod run;
 mod sink;
 

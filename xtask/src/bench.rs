@@ -1,6 +1,6 @@
 //! `cargo xtask bench`: builds the server and the benchmark with optimisation, then hands all
-//! arguments on: `storage`, `micro`, `kafka --self`, `kafka --peer`, each with `--quick`; `load`,
-//! `disk`.
+//! arguments on: `storage`, `micro`, `publish`, `kafka --self`, `kafka --peer`, each with
+//! `--quick`; `load`, `disk`.
 
 use std::process::Command;
 

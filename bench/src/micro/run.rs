@@ -96,7 +96,7 @@ pub fn run(case: Case, place: Place<'_>, rate: Option<f64>, seconds: f64) -> Res
 }
 
 /// Opens a broker that makes no checkpoint, as the disk may have forgotten what one needs.
-fn open(place: Place<'_>) -> Result<(Arc<Broker>, SystemClock)> {
+pub fn open(place: Place<'_>) -> Result<(Arc<Broker>, SystemClock)> {
     let mut settings = Settings::default();
     let random = &mut SystemRandom::default();
     let broker = if place.real {

@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::SeqCst};
 use parking_lot::Mutex;
 use sabir_storage::wake::{Herald, Waker};
 
-use crate::limits::{EFFECTS_STAGED_MAX, STAGED_MAX};
+use crate::limits::{BESIDE_STAGED_MAX, EFFECTS_STAGED_MAX, STAGED_MAX};
 
 /// The room in the stage of all shards.
 #[derive(Default)]
@@ -107,7 +107,7 @@ impl Admission {
             self.give_back(kept);
             return Some(Reserved { admission: self, bytes });
         }
-        if self.waiting.load(SeqCst) == 0 && self.reserve(bytes) {
+        if self.waiting.load(SeqCst) == 0 && self.reserve(bytes, STAGED_MAX) {
             return Some(Reserved { admission: self, bytes });
         }
         let mut called = Vec::new();
@@ -131,6 +131,12 @@ impl Admission {
         None
     }
 
+    /// Admits a small publish of somebody who stands in no line. None = the next cut makes room.
+    pub fn enter_beside(&self, bytes: usize) -> Option<Reserved<'_>> {
+        let admitted = self.reserve(bytes, BESIDE_STAGED_MAX);
+        admitted.then(|| Reserved { admission: self, bytes })
+    }
+
     /// Whether effects of that many bytes may be staged. They wait in no line: a stage that is
     /// full of publishes still has room for them. If not, a cut makes room.
     pub fn takes_effects(&self, bytes: usize) -> bool {
@@ -140,9 +146,9 @@ impl Admission {
 
     /// Reserves if there is room. Never counts what it does not get, not even for a moment:
     /// somebody else could take that for a reason to wait.
-    fn reserve(&self, bytes: usize) -> bool {
+    fn reserve(&self, bytes: usize, most: usize) -> bool {
         let room = |reserved| {
-            let has_room = reserved + self.staged() < STAGED_MAX;
+            let has_room = reserved + self.staged() < most;
             has_room.then_some(reserved + bytes)
         };
         self.reserved.fetch_update(SeqCst, SeqCst, room).is_ok()
@@ -169,7 +175,7 @@ impl Admission {
         let mut gone = 0;
         while let Some(first) = line.front() {
             if let Some(waiter) = first {
-                if !self.reserve(waiter.bytes) {
+                if !self.reserve(waiter.bytes, STAGED_MAX) {
                     break;
                 }
                 called.push(waiter.waker.clone());

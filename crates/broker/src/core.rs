@@ -12,6 +12,7 @@ use sabir_storage::wake::Herald;
 use sabir_storage::wal::{FrameSource, Staged, WalLoss};
 
 use crate::admission::Admission;
+use crate::effect;
 use crate::image::Images;
 use crate::shard::Shard;
 
@@ -182,6 +183,7 @@ impl FrameSource for Core {
             self.image_if_wanted(&mut shard);
         }
         self.admission.cut(taken);
+        sections.iter_mut().for_each(effect::close_all);
         sections
     }
 

@@ -4,6 +4,7 @@
 //! An effect is kind u8, length u32 of what follows, body. Little-endian.
 
 use bytes::Bytes;
+use sabir_storage::batch::open::BatchIx;
 use sabir_storage::batch::{self, HEADER};
 use sabir_storage::frame::Section;
 use sabir_storage::log::{LogId, Offset};
@@ -28,6 +29,8 @@ mod kind {
 
 /// Bytes before the body of an effect.
 const FRONT: usize = 5;
+/// Bytes before the batch of an append.
+pub const APPEND_FRONT: usize = FRONT + 8;
 
 /// An effect as it is read back.
 #[derive(Debug, PartialEq)]
@@ -88,7 +91,7 @@ pub fn append(
 ) -> usize {
     front(into, kind::APPEND, 8 + batch.len());
     into.buffer().put_u64(log);
-    let at = into.len();
+    let at = into.end();
     let head_at = into.buffer().len();
     if batch.len() < SHARE_MIN {
         into.buffer().extend_from_slice(batch);
@@ -100,6 +103,25 @@ pub fn append(
         into.splice(batch.slice(HEADER..));
     }
     at
+}
+
+/// Stages a batch that records have joined: nothing joins it any more.
+pub fn close(into: &mut Section, at: BatchIx) {
+    let Some(batch) = into.joinable(at) else { return };
+    let (log, len) = (batch.begin.view.id, batch.len());
+    assert_eq!(batch.begin.front, APPEND_FRONT, "what was counted is what is put");
+    front(into, kind::APPEND, 8 + len);
+    into.buffer().put_u64(log);
+    into.close(at);
+}
+
+/// Stages all batches that records have joined, for a section that was taken out of its shard.
+pub fn close_all(into: &mut Section) {
+    let len = into.len();
+    for at in 0..into.batches() {
+        close(into, at);
+    }
+    assert_eq!(into.len(), len, "what was staged is what goes into the frame");
 }
 
 /// Stages any other effect.

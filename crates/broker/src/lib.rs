@@ -28,6 +28,7 @@ pub mod quota;
 pub mod random;
 mod recovery;
 pub mod shard;
+pub mod spread;
 pub mod stats;
 pub mod times;
 pub mod topic;

@@ -16,6 +16,10 @@ use crate::limits::{OPERATION_MAX, PRODUCER_BLOCK};
 use crate::quota::Charge;
 use crate::shard::{AppendOp, Placed};
 
+mod records;
+
+pub use records::{Outcome, PublishOp, Target};
+
 /// What became of one batch.
 pub type Appended = Result<Placed, Error>;
 
@@ -112,14 +116,28 @@ impl Caller {
         core.admission.enter(bytes, place, me).ok_or_else(Error::in_line)
     }
 
+    /// The same for those who have no place: they may fill a little more, so that they find room
+    /// beside a line that never ends.
+    fn admit_beside(&self, bytes: usize) -> Result<Reserved<'_>, Error> {
+        let core = &self.broker.core;
+        if core.is_full() {
+            return Err(Error::new(Kind::Full, "the disk is full"));
+        }
+        core.admission.enter_beside(bytes).ok_or_else(|| self.throttled())
+    }
+
+    fn throttled(&self) -> Error {
+        let next = self.broker.wal.marks().get(Class::Os) + 1;
+        Error::throttled(Ticket::new(Class::Os, next))
+    }
+
     /// Whether the stage takes effects of about so many bytes, which do not ask for room on the
     /// disk and stand in no line.
     pub(crate) fn has_room(&self, bytes: usize) -> Result<(), Error> {
         if self.broker.core.admission.takes_effects(bytes) {
             return Ok(());
         }
-        let next = self.broker.wal.marks().get(Class::Os) + 1;
-        Err(Error::throttled(Ticket::new(Class::Os, next)))
+        Err(self.throttled())
     }
 
     /// A producer id that nobody else has or had; it may be used once the ticket is reached.

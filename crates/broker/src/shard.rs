@@ -19,6 +19,9 @@ use crate::groups::Groups;
 use crate::limits::PRODUCERS_MAX;
 use crate::producer::{Producer, Verdict};
 use crate::topic::NamespaceId;
+use join::Joining;
+
+mod join;
 
 /// Seeded, so that the order of a map never differs between two runs of one seed.
 pub type Map<K, V> = HashMap<K, V, foldhash::fast::FixedState>;
@@ -41,6 +44,8 @@ pub struct LogState {
     /// Producers that differ from their rows.
     pub changed: BTreeSet<i64>,
     pub counters: LogCounters,
+    /// The batch that single records join.
+    joining: Joining,
 }
 
 /// What went into a log since the start.
@@ -173,6 +178,7 @@ impl Shard {
             dirty: true,
             changed: BTreeSet::new(),
             counters: LogCounters::default(),
+            joining: Joining::default(),
         };
         self.dirty.push(view.id);
         self.logs.entry(view.id).or_insert(log)
@@ -183,15 +189,7 @@ impl Shard {
         let Shard { open, durable, epoch, stage, logs, dirty, .. } = self;
         let log = logs.get_mut(&op.log).filter(|log| !log.view.is_gone());
         let log = log.ok_or_else(|| Error::not_found("the topic is gone"))?;
-        if log.born > *open {
-            return Err(Error::throttled(Ticket::new(Class::Os, *open)));
-        }
-        let mut ticket = Ticket::new(log.class, *open);
-        // A ticket has one class: joined with the birth of a log, work that need not be synced
-        // waits for its own sync too, so only while the birth is not durable.
-        if log.born > *durable {
-            ticket = ticket.join(Ticket::new(Class::Durable, log.born));
-        }
+        let ticket = log.ticket(*open, *durable)?;
         let start = log.view.start();
         if op.header.has_producer() {
             match Producer::judge(log.producers.get(&op.header.producer_id), &op.header) {
@@ -210,6 +208,7 @@ impl Shard {
             }
         }
         assert_eq!(op.header.len, op.batch.len(), "a header that is not of this batch");
+        log.end_joining(*open, stage);
         let base = log.next;
         let at = effect::append(stage, op.log, &op.batch, base, *epoch);
         let placed = Header { base_offset: base, leader_epoch: *epoch, ..op.header };
@@ -225,10 +224,7 @@ impl Shard {
             class: log.class,
         });
         stage.classes.add(log.class);
-        let known = stage.wakes.last().is_some_and(|last| last.0 == log.class && last.1.same(me));
-        if !known {
-            stage.wakes.push((log.class, me.clone()));
-        }
+        wake(stage, log.class, me);
         Ok(Placed { base, ticket, known: false, start })
     }
 
@@ -272,15 +268,38 @@ impl Shard {
     }
 }
 
+/// Wakes `me` with the frame.
+fn wake(stage: &mut Section, class: Class, me: &Waker) {
+    let known = stage.wakes.last().is_some_and(|last| last.0 == class && last.1.same(me));
+    if !known {
+        stage.wakes.push((class, me.clone()));
+    }
+}
+
 impl LogState {
+    /// What an append to the log in this frame rests on.
+    ///
+    /// # Errors
+    /// `Throttled` where the log itself is made in a later frame.
+    fn ticket(&self, open: FrameNo, durable: FrameNo) -> Result<Ticket, Error> {
+        if self.born > open {
+            return Err(Error::throttled(Ticket::new(Class::Os, open)));
+        }
+        let ticket = Ticket::new(self.class, open);
+        // A ticket has one class: joined with the birth of a log, work that need not be synced
+        // waits for its own sync too, so only while the birth is not durable.
+        if self.born > durable {
+            return Ok(ticket.join(Ticket::new(Class::Durable, self.born)));
+        }
+        Ok(ticket)
+    }
+
     /// Takes note of a placed batch.
     fn take(&mut self, batch: &Header, ticket: Ticket, now_ms: WallMs, dirty: &mut Vec<LogId>) {
         assert_eq!(batch.base_offset, self.next, "offsets of log {} are dense", self.view.id);
         self.next = batch.next_offset();
         self.touch(dirty);
-        if self.epochs.last().is_none_or(|last| last.0 < batch.leader_epoch) {
-            self.epochs.push((batch.leader_epoch, batch.base_offset));
-        }
+        self.note_epoch(batch.leader_epoch, batch.base_offset);
         if batch.has_producer() {
             if self.producers.len() >= PRODUCERS_MAX
                 && !self.producers.contains_key(&batch.producer_id)
@@ -290,6 +309,12 @@ impl LogState {
             let producer = self.producers.entry(batch.producer_id).or_default();
             producer.record(batch, batch.base_offset, ticket, now_ms);
             self.changed.insert(batch.producer_id);
+        }
+    }
+
+    fn note_epoch(&mut self, epoch: i32, from: Offset) {
+        if self.epochs.last().is_none_or(|last| last.0 < epoch) {
+            self.epochs.push((epoch, from));
         }
     }
 

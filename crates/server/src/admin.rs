@@ -5,6 +5,7 @@ mod answer;
 mod groups;
 mod guard;
 mod namespaces;
+pub mod records;
 pub mod shapes;
 mod stats;
 mod topics;
@@ -12,7 +13,7 @@ mod topics;
 #[cfg(test)]
 mod tests;
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -21,7 +22,7 @@ use axum::extract::{DefaultBodyLimit, State};
 use axum::http::{StatusCode, header};
 use axum::middleware;
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, put};
+use axum::routing::{get, post, put};
 use axum::{Json, Router};
 use sabir_broker::Broker;
 use sabir_broker::caller::Caller;
@@ -53,14 +54,16 @@ pub struct Admin {
     started: Instant,
     open: OnceLock<Open>,
     stopping: AtomicBool,
+    /// Rises with each request of records: those without a key take partitions in turn.
+    turn: AtomicUsize,
 }
 
 impl Admin {
     /// `partitions`: of a topic made without a number.
     pub fn new(broker: Arc<Broker>, clock: Arc<dyn Clock>, partitions: u32) -> Arc<Admin> {
         let started = clock.now().mono;
-        let (open, stopping) = (OnceLock::new(), AtomicBool::new(false));
-        Arc::new(Admin { broker, clock, partitions, started, open, stopping })
+        let (open, stopping, turn) = Default::default();
+        Arc::new(Admin { broker, clock, partitions, started, open, stopping, turn })
     }
 
     /// Called once all listeners accept.
@@ -109,6 +112,10 @@ pub fn router(admin: &Arc<Admin>) -> Router {
             get(topics::describe).patch(topics::alter).delete(topics::delete),
         )
         .route("/v1/topics/{name}/partitions", put(topics::set_partitions))
+        .route(
+            "/v1/topics/{name}/records",
+            post(records::publish).layer(DefaultBodyLimit::max(records::BODY_BYTES_MAX)),
+        )
         .fallback(async || refuse(StatusCode::NOT_FOUND, "not_found", "no such path"))
         .method_not_allowed_fallback(async || {
             refuse(StatusCode::METHOD_NOT_ALLOWED, "invalid", "no such method on this path")

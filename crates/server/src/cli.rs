@@ -5,6 +5,7 @@ mod config;
 mod group;
 mod inspect;
 mod namespace;
+mod publish;
 mod stats;
 mod table;
 mod topic;
@@ -34,6 +35,8 @@ enum Command {
     Config(config::Command),
     /// Check the files of a data directory, and say what is in them.
     Inspect(inspect::InspectArgs),
+    /// Publish lines as records of a topic.
+    Publish(publish::PublishArgs),
     /// Topics of a running server.
     Topic(topic::TopicArgs),
     /// Consumer groups of a running server.
@@ -89,6 +92,7 @@ pub fn run(cli: Cli) -> Result<()> {
         Command::Serve(args) => serve::run(&args.settings.inputs()?, args.ready_file),
         Command::Config(command) => config::run(command),
         Command::Inspect(args) => inspect::run(&args),
+        Command::Publish(args) => publish::run(&args),
         Command::Topic(args) => topic::run(args),
         Command::Group(args) => group::run(args),
         Command::Namespace(args) => namespace::run(args),

@@ -3,6 +3,7 @@
 mod admin;
 #[cfg(feature = "count-allocations")]
 mod allocations;
+mod base64;
 mod cli;
 mod config;
 mod exposure;

@@ -292,6 +292,17 @@ fn commands_ask_the_server() {
     let stats = run(&["stats", "--json"]);
     let json: serde_json::Value = serde_json::from_slice(&stats.stdout).unwrap();
     assert_eq!(json["listeners"].as_array().unwrap().len(), 2);
+    let made = run(&["topic", "create", "t", "--partitions", "3"]);
+    assert!(made.status.success(), "{made:?}");
+    std::fs::write(dir.0.join("lines"), "one\ntwo\n").unwrap();
+    let published = run(&["publish", "t", "lines", "--partition", "1", "--header", "a=b"]);
+    let text = String::from_utf8(published.stdout).unwrap();
+    assert_eq!(text, "PARTITION  RECORDS  FIRST  LAST\n        1        2      0     1\n");
+    let whole = run(&["publish", "t", "lines", "--partition", "1", "--whole", "--json"]);
+    let json: serde_json::Value = serde_json::from_slice(&whole.stdout).unwrap();
+    assert_eq!(json["records"][0]["offset"], 2);
+    let none = failure(&run(&["publish", "t", "lines", "--partition", "3"]));
+    assert!(none.contains("no partition 3: the topic has 3 (not_found)"), "{none}");
     let nowhere = sabir(&dir, &["stats", "--server", "http://127.0.0.1:1"]).output().unwrap();
     let message = failure(&nowhere);
     assert!(message.starts_with("sabir: cannot reach http://127.0.0.1:1: "), "{message}");

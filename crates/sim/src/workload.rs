@@ -5,6 +5,7 @@ pub mod admin;
 pub mod consumer;
 pub mod link;
 pub mod producer;
+pub mod publisher;
 pub mod records;
 pub mod rogue;
 pub mod topics;

@@ -20,6 +20,7 @@ use crate::plan::Plan;
 use crate::workload::admin::Admin;
 use crate::workload::consumer::Consumer;
 use crate::workload::producer::Producer;
+use crate::workload::publisher::Publisher;
 use crate::workload::rogue::Rogue;
 use crate::workload::{Client, Ctx};
 
@@ -136,6 +137,7 @@ impl World {
         if plan.rogue {
             let id = self.next_client();
             self.clients.push(Box::new(Rogue::new(id, plan.topics)));
+            self.clients.push(Box::new(Publisher::new(self.next_client())));
         }
     }
 

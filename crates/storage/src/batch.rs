@@ -234,6 +234,8 @@ fn long(head: &[u8; HEADER], at: usize) -> i64 {
 
 pub mod build;
 pub mod compress;
+pub mod encode;
+pub mod open;
 pub mod records;
 #[cfg(test)]
 mod tests;

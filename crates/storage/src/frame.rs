@@ -5,6 +5,8 @@ use bytes::Bytes;
 use crc_fast::{CrcAlgorithm::Crc32Iscsi, Digest};
 
 use crate::aligned::{PAGE, Pool, PooledBuf, page_up};
+use crate::batch::HEADER;
+use crate::batch::open::{BatchIx, OpenBatches, seal};
 use crate::log::Appended;
 use crate::ticket::{Class, FrameNo};
 use crate::wake::Waker;
@@ -178,14 +180,25 @@ pub struct Section {
     pub count: u32,
     bytes: Vec<u8>,
     /// Payloads that belong before the byte of `bytes` at this place; in rising order.
-    splices: Vec<(usize, Bytes)>,
+    splices: Vec<(usize, Payload)>,
     spliced: usize,
+    /// Batches made of single records.
+    batches: OpenBatches,
+    /// Bytes that the open ones of them will take.
+    waiting: usize,
     /// The batches in it, which become readable from the frame.
     pub appends: Vec<Appended>,
     /// Whom to wake when the mark of their class reaches the frame.
     pub wakes: Vec<(Class, Waker)>,
     /// Work of each class in it.
     pub classes: Classes,
+}
+
+/// What is put between the bytes of a section.
+enum Payload {
+    Shared(Bytes),
+    /// The records of a closed batch, whose header stands before this place and lacks the checksum.
+    Records(BatchIx),
 }
 
 /// Which classes of work something holds.
@@ -214,12 +227,18 @@ impl Section {
         Section { shard, ..Section::default() }
     }
 
+    /// Bytes that it takes in a frame.
     pub fn len(&self) -> usize {
+        self.end() + self.waiting
+    }
+
+    /// Where the next byte of an effect lies, counted from the first one. Open batches lie behind.
+    pub fn end(&self) -> usize {
         self.bytes.len() + self.spliced
     }
 
     pub fn is_empty(&self) -> bool {
-        self.count == 0
+        self.count == 0 && self.waiting == 0
     }
 
     /// The buffer to encode effects into.
@@ -230,7 +249,7 @@ impl Section {
     /// Appends a payload without copying it.
     pub fn splice(&mut self, payload: Bytes) {
         self.spliced += payload.len();
-        self.splices.push((self.bytes.len(), payload));
+        self.splices.push((self.bytes.len(), Payload::Shared(payload)));
     }
 
     /// Makes it empty again and keeps its memory, up to 1 MiB.
@@ -238,9 +257,11 @@ impl Section {
         self.bytes.clear();
         self.bytes.shrink_to(1 << 20);
         self.splices.clear();
+        self.batches.clear();
         self.appends.clear();
         self.wakes.clear();
-        (self.count, self.spliced, self.classes) = (0, 0, Classes::default());
+        (self.count, self.spliced, self.waiting) = (0, 0, 0);
+        self.classes = Classes::default();
     }
 
     fn copy_to(&self, into: &mut [u8]) {
@@ -249,8 +270,19 @@ impl Section {
             let own = place - from;
             into[to..to + own].copy_from_slice(&self.bytes[from..*place]);
             to += own;
-            into[to..to + payload.len()].copy_from_slice(payload);
-            (from, to) = (*place, to + payload.len());
+            let start = to;
+            match payload {
+                Payload::Shared(payload) => {
+                    to += payload.len();
+                    into[start..to].copy_from_slice(payload);
+                }
+                Payload::Records(at) => {
+                    to += self.batches.get(*at).map_or(0, |batch| batch.bytes);
+                    self.batches.copy_to(*at, &mut into[start..to]);
+                    seal(&mut into[start - HEADER..to]);
+                }
+            }
+            from = *place;
         }
         into[to..].copy_from_slice(&self.bytes[from..]);
     }
@@ -282,7 +314,8 @@ pub fn encode_frame(
     assert!(sections.len() <= SECTIONS_MAX, "{} sections in a frame", sections.len());
     assert!(sections.is_sorted_by_key(|section| section.shard), "shards are cut in order");
     for section in sections {
-        assert!(!section.is_empty(), "a section of shard {} without effects", section.shard);
+        assert!(section.count > 0, "a section of shard {} without effects", section.shard);
+        assert_eq!(section.waiting, 0, "a batch of shard {} is still open", section.shard);
         let start = at + SECTION_HEADER;
         let end = start + section.len();
         section.copy_to(&mut frame[start..end]);
@@ -310,6 +343,8 @@ fn u32_at(bytes: &[u8], at: usize) -> u32 {
 fn u64_at(bytes: &[u8], at: usize) -> u64 {
     u64::from_le_bytes(std::array::from_fn(|i| bytes[at + i]))
 }
+
+mod open;
 
 #[cfg(test)]
 mod tests {

@@ -175,6 +175,17 @@ fn who_comes_and_goes_leaves_nothing_in_the_line() {
 }
 
 #[test]
+fn single_records_find_room_beside_the_line() {
+    let admission: Arc<Admission> = Arc::default();
+    admission.add_staged(STAGED_MAX);
+    let mut place = LinePlace::default();
+    assert!(admission.enter(1, &mut place, &Waker::none()).is_none());
+    drop(admission.enter_beside(1).expect("a little more"));
+    admission.add_staged(crate::limits::BESIDE_STAGED_MAX - STAGED_MAX);
+    assert!(admission.enter_beside(1).is_none());
+}
+
+#[test]
 fn effects_do_not_wait_for_publishes() {
     let admission: Arc<Admission> = Arc::default();
     admission.add_staged(STAGED_MAX);

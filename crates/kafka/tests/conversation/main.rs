@@ -19,5 +19,6 @@ mod namespaces;
 mod page;
 mod produce;
 mod quotas;
+mod records;
 mod room;
 mod sessions;

@@ -14,6 +14,8 @@ use tower::ServiceExt;
 
 use super::*;
 
+mod records;
+
 struct House {
     router: Router,
     dir: std::path::PathBuf,

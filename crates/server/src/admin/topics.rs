@@ -22,7 +22,7 @@ use super::shapes::{
     self, AlterTopic, CreateTopic, SetPartitions, TopicLine, TopicSettings, Topics,
 };
 
-type Answer<T> = Result<T, Refused>;
+pub(super) type Answer<T> = Result<T, Refused>;
 
 /// Changes tried before a change of others every time is an error.
 const ATTEMPTS_MAX: usize = 16;
@@ -113,7 +113,7 @@ fn may_see(caller: &Caller, topic: &Topic) -> Result<(), Error> {
     caller.allowed(Action::Describe, Resource::Topic(&topic.name))
 }
 
-fn find(caller: &Caller, name: &str) -> Answer<Arc<Topic>> {
+pub(super) fn find(caller: &Caller, name: &str) -> Answer<Arc<Topic>> {
     let topic = caller.topic(name).filter(|topic| may_see(caller, topic).is_ok());
     topic.ok_or_else(|| Refused(Error::new(Kind::NotFound, format!("no topic {name:?}"))))
 }

@@ -1,5 +1,6 @@
 //! Makes uncompressed batches from records: for messages that did not arrive as a batch.
 
+use super::encode::{put, put_bytes};
 use super::{HEADER, checksum};
 
 /// One record to encode. A header's value may be absent.
@@ -74,18 +75,4 @@ impl Builder {
         batch[17..21].copy_from_slice(&crc.to_be_bytes());
         batch
     }
-}
-
-fn put_bytes(into: &mut Vec<u8>, bytes: Option<&[u8]>) {
-    put(into, bytes.map_or(-1, |bytes| bytes.len() as i64));
-    into.extend_from_slice(bytes.unwrap_or_default());
-}
-
-fn put(into: &mut Vec<u8>, value: i64) {
-    let mut value = ((value << 1) ^ (value >> 63)).cast_unsigned();
-    while value >= 0x80 {
-        into.push(value as u8 | 0x80);
-        value >>= 7;
-    }
-    into.push(value as u8);
 }
