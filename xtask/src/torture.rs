@@ -11,6 +11,7 @@ mod disk;
 mod full;
 mod history;
 mod lots;
+mod mend;
 mod options;
 mod powerdisk;
 mod process;

@@ -11,6 +11,8 @@ use sabir_storage::frame::Secret;
 use sabir_storage::ident::Ident;
 use sabir_storage::reader::Reader;
 use sabir_storage::recent::Recent;
+use sabir_storage::repair::quarantine;
+use sabir_storage::state::StateError;
 use sabir_storage::store::{Store, StoreError};
 use sabir_storage::wake::Herald;
 use sabir_storage::wal::replay::{End, ReplayError};
@@ -27,6 +29,7 @@ use crate::pump::Pump;
 use crate::random::Random;
 use crate::recovery::Recovery;
 use crate::topic::Effective;
+use crate::upkeep::{Upkeep, UpkeepSettings};
 
 /// Threads that read cold data.
 const READERS: usize = 2;
@@ -39,6 +42,7 @@ pub struct Settings {
     pub wal: WalSettings,
     pub keeper: KeeperSettings,
     pub groups: GroupSettings,
+    pub upkeep: UpkeepSettings,
 }
 
 /// Why a broker cannot start.
@@ -47,6 +51,22 @@ pub enum OpenError {
     Io(io::Error),
     Replay(ReplayError),
     Store(StoreError),
+}
+
+impl OpenError {
+    /// True if what is on the disk is not as it was written: a repair can tell what is left of it.
+    pub fn is_damage(&self) -> bool {
+        let of_io = |error: &io::Error| error.kind() == io::ErrorKind::InvalidData;
+        match self {
+            OpenError::Io(error) => of_io(error),
+            OpenError::Replay(error) => !matches!(error, ReplayError::Io { .. }),
+            OpenError::Store(StoreError::Io(error)) => of_io(error),
+            OpenError::Store(StoreError::State(StateError::Io { error, .. })) => {
+                error.kind() == io::ErrorKind::NotFound
+            }
+            OpenError::Store(_) => true,
+        }
+    }
 }
 
 impl std::fmt::Display for OpenError {
@@ -96,6 +116,7 @@ pub struct Broker {
     herald: Arc<Herald>,
     pub(crate) keeper: Arc<Keeper>,
     pub(crate) reader: Arc<Reader>,
+    pub(crate) upkeep: Arc<Upkeep>,
     threads: Mutex<Vec<JoinHandle<()>>>,
     _lock: Option<DirLock>,
 }
@@ -144,6 +165,7 @@ impl Broker {
         open_wal: OpenWal,
     ) -> Result<(Arc<Broker>, Arc<FileWal>), OpenError> {
         let settings = settings.fitted(disk.total()?);
+        quarantine::refuse_unfinished(&*disk)?;
         let ident = Ident::open(&*disk, || Ident {
             cluster: random.uuid(),
             shards: SHARDS,
@@ -182,6 +204,8 @@ impl Broker {
         let wal: Arc<dyn Wal> = file_wal.clone();
         let keeper =
             Keeper::new(core.clone(), catalog.clone(), store.clone(), wal.clone(), settings.keeper);
+        let keeper = Arc::new(keeper);
+        let upkeep = Arc::new(Upkeep::new(keeper.clone(), ident, settings.upkeep));
         let reader = Reader::new(store, settings.keeper.blocks_bytes);
         let broker = Broker {
             core,
@@ -195,8 +219,9 @@ impl Broker {
             epoch,
             declaring: Mutex::new(()),
             herald,
-            keeper: Arc::new(keeper),
+            keeper,
             reader,
+            upkeep,
             threads: Mutex::default(),
             _lock: lock,
         };
@@ -228,7 +253,11 @@ impl Broker {
         let keeper = self.keeper.clone();
         let keep = std::thread::Builder::new().name("keeper".into());
         let mut threads = self.threads.lock();
-        threads.push(keep.spawn(move || keeper.run(&*clock))?);
+        let keeper_clock = clock.clone();
+        threads.push(keep.spawn(move || keeper.run(&*keeper_clock))?);
+        let upkeep = self.upkeep.clone();
+        let keep_up = std::thread::Builder::new().name("upkeep".into());
+        threads.push(keep_up.spawn(move || upkeep.run(&*clock))?);
         for number in 0..READERS {
             threads.push(self.reader.spawn(&format!("reader-{number}"))?);
         }
@@ -240,9 +269,15 @@ impl Broker {
         &self.keeper
     }
 
+    /// Exports and the scrubber, for whoever drives them by hand.
+    pub fn upkeep(&self) -> &Upkeep {
+        &self.upkeep
+    }
+
     /// Makes everything durable and ends the threads. Nothing may be asked of it afterwards.
     pub fn close(&self) {
         self.keeper.stop();
+        self.upkeep.stop();
         self.reader.stop();
         for thread in self.threads.lock().drain(..) {
             let _ended = thread.join();

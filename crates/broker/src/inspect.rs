@@ -34,6 +34,14 @@ pub fn inspect(root: &Path, paths: &[String], force: bool) -> Result<Report> {
     on_disk(Arc::new(OsDisk::there(root)?), paths)
 }
 
+/// Refuses a directory that has no file of ours.
+///
+/// # Errors
+/// `NotFound` if so; what the disk says.
+pub fn refuse_strange(disk: &dyn Disk) -> Result<()> {
+    inspect::refuse_strange(disk)
+}
+
 /// The same for a directory that lies on `disk`.
 pub fn on_disk(disk: Arc<dyn Disk>, paths: &[String]) -> Result<Report> {
     inspect::inspect(disk, &mut Names::default(), paths)
@@ -85,7 +93,7 @@ fn name(effect: &Effect) -> std::result::Result<&'static str, String> {
 
 /// What is learned from the rows on the way.
 #[derive(Default)]
-struct Names {
+pub(crate) struct Names {
     /// Topic and partition of each log.
     logs: BTreeMap<LogId, String>,
     /// Logs with a row.

@@ -27,11 +27,13 @@ pub mod pump;
 pub mod quota;
 pub mod random;
 mod recovery;
+pub mod repair;
 pub mod shard;
 pub mod spread;
 pub mod stats;
 pub mod times;
 pub mod topic;
+pub mod upkeep;
 
 pub use broker::{Broker, OpenError, Settings};
 pub use sabir_storage::batch;

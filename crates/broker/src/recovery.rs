@@ -43,9 +43,9 @@ pub(crate) type Known<'a> = dyn FnMut(LogId, u16) -> (Option<LogRow>, (u64, Vec<
 
 /// What the rows say of the logs of one shard.
 #[derive(Default)]
-struct Logs {
-    rows: BTreeMap<LogId, LogRow>,
-    extents: BTreeMap<LogId, (u64, Vec<Extent>)>,
+pub(crate) struct Logs {
+    pub rows: BTreeMap<LogId, LogRow>,
+    pub extents: BTreeMap<LogId, (u64, Vec<Extent>)>,
 }
 
 impl Recovery<'_> {
@@ -73,7 +73,7 @@ impl Recovery<'_> {
     }
 
     /// Refuses to serve a log of which something is nowhere.
-    fn check_whole(&self) -> Result<(), OpenError> {
+    pub fn check_whole(&self) -> Result<(), OpenError> {
         for topic in self.catalog.all() {
             for partition in &topic.partitions {
                 let shard = self.core.lock(partition.shard);
@@ -105,6 +105,20 @@ impl Recovery<'_> {
     }
 
     fn load(&self) -> Result<(), OpenError> {
+        let mut shards = self.load_logs()?;
+        let listed = shards.iter().flat_map(|logs| logs.extents.values());
+        self.store.adopt(listed.flat_map(|(_, extents)| extents))?;
+        self.load_catalog(&mut shards)?;
+        for logs in &shards {
+            if let Some(id) = logs.rows.keys().chain(logs.extents.keys()).next() {
+                return Err(StoreError::Rows(format!("log {id} belongs to no topic")).into());
+            }
+        }
+        self.load_others()
+    }
+
+    /// What the rows say of the logs of each shard.
+    pub fn load_logs(&self) -> Result<Vec<Logs>, OpenError> {
         let mut shards = Vec::new();
         for shard in 0..self.core.count() {
             let mut logs = Logs { extents: self.store.extents(shard)?, ..Logs::default() };
@@ -115,13 +129,12 @@ impl Recovery<'_> {
             })?;
             shards.push(logs);
         }
-        let listed = shards.iter().flat_map(|logs| logs.extents.values());
-        self.store.adopt(listed.flat_map(|(_, extents)| extents))?;
-        self.load_catalog(&mut shards)?;
-        for (shard, logs) in (0..).zip(&shards) {
-            if let Some(id) = logs.rows.keys().chain(logs.extents.keys()).next() {
-                return Err(StoreError::Rows(format!("log {id} belongs to no topic")).into());
-            }
+        Ok(shards)
+    }
+
+    /// What belongs to logs and shards that are known by now.
+    pub fn load_others(&self) -> Result<(), OpenError> {
+        for shard in 0..self.core.count() {
             self.load_producers(shard)?;
             for kind in [Kind::Group, Kind::Offsets] {
                 self.store.rows(shard, kind, &mut |key, row| {
@@ -132,7 +145,8 @@ impl Recovery<'_> {
         Ok(())
     }
 
-    fn load_catalog(&self, shards: &mut [Logs]) -> Result<(), OpenError> {
+    /// Topics, with what `shards` have of their logs; what is left there belongs to no topic.
+    pub fn load_catalog(&self, shards: &mut [Logs]) -> Result<(), OpenError> {
         let mut topics = Vec::new();
         self.store.rows(0, Kind::Catalog, &mut |key, row| {
             if key.sub == NAMESPACES {
@@ -169,7 +183,7 @@ impl Recovery<'_> {
     }
 
     /// Applies one effect; returns the log whose batch is in memory now.
-    fn apply(
+    pub fn apply(
         &self,
         frame: FrameNo,
         shard: u16,
@@ -237,13 +251,13 @@ impl Recovery<'_> {
         Ok(None)
     }
 
-    fn note_namespace(&self, id: NamespaceId, bytes: Option<Vec<u8>>) {
+    pub fn note_namespace(&self, id: NamespaceId, bytes: Option<Vec<u8>>) {
         let registry = &mut self.core.lock(0).registry;
         registry.next_namespace = registry.next_namespace.max(id.saturating_add(1));
         registry.namespaces.insert(id, bytes);
     }
 
-    fn note_topic(&self, row: &Row, bytes: Option<Vec<u8>>) {
+    pub fn note_topic(&self, row: &Row, bytes: Option<Vec<u8>>) {
         let highest = row.partitions.iter().map(|(log, _)| *log).chain([row.id]).max();
         let registry = &mut self.core.lock(0).registry;
         registry.next_id = registry.next_id.max(highest.unwrap_or(0) + 1);
@@ -281,7 +295,7 @@ impl Recovery<'_> {
         Ok(Some(view))
     }
 
-    fn enter(&self, row: &Row, born: FrameNo, known: &mut Known<'_>) {
+    pub fn enter(&self, row: &Row, born: FrameNo, known: &mut Known<'_>) {
         enter(self.core, self.catalog, &self.defaults, row, born, known);
     }
 }

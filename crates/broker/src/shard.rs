@@ -259,6 +259,14 @@ impl Shard {
         }
     }
 
+    /// Offsets of the log below `next` are given out, whatever became of them.
+    pub fn skip_to(&mut self, log: LogId, next: Offset) {
+        let Shard { logs, dirty, .. } = self;
+        let Some(log) = logs.get_mut(&log).filter(|log| log.next < next) else { return };
+        log.next = next;
+        log.touch(dirty);
+    }
+
     /// Moves the start of a log; nothing below it may be read any more.
     pub fn set_start(&mut self, log: LogId, start: Offset) {
         let Shard { logs, dirty, .. } = self;

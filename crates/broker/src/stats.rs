@@ -15,6 +15,7 @@ use crate::namespace::Namespace;
 use crate::policy::{Action, Resource};
 use crate::shard::LogCounters;
 use crate::topic::Topic;
+use crate::upkeep::UpkeepStats;
 
 /// A topic's partitions, and what went into them.
 pub struct TopicStats {
@@ -60,6 +61,7 @@ pub struct BrokerStats {
     pub disk_total: u64,
     pub disk_kept_free: u64,
     pub groups: GroupStates,
+    pub upkeep: UpkeepStats,
 }
 
 /// How many groups are in which state.
@@ -136,6 +138,7 @@ impl Broker {
             disk_total: store.total().map_err(unknown)?,
             disk_kept_free: self.settings.keeper.free_min.unwrap_or(0),
             groups: self.group_states(),
+            upkeep: self.upkeep.stats(),
         })
     }
 

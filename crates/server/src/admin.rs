@@ -2,6 +2,7 @@
 //! this machine, so that no web page can drive it (see `admin/guard.rs`).
 
 mod answer;
+mod export;
 mod groups;
 mod guard;
 mod namespaces;
@@ -98,6 +99,7 @@ pub fn router(admin: &Arc<Admin>) -> Router {
         .route("/v1/openapi.json", get(openapi))
         .route("/v1/stats", get(stats::show))
         .route("/v1/exposure", get(exposure))
+        .route("/v1/export", post(export::make))
         .route("/v1/groups", get(groups::list))
         .route("/v1/groups/{id}", get(groups::describe).delete(groups::delete))
         .route("/v1/groups/{id}/offsets", get(groups::offsets))

@@ -6,6 +6,7 @@ mod group;
 mod inspect;
 mod namespace;
 mod publish;
+mod repair;
 mod stats;
 mod table;
 mod topic;
@@ -35,6 +36,10 @@ enum Command {
     Config(config::Command),
     /// Check the files of a data directory, and say what is in them.
     Inspect(inspect::InspectArgs),
+    /// Say what of a damaged data directory can be saved, and save it.
+    Repair(repair::RepairArgs),
+    /// Have a running server export its state rows, from which lost ones are restored.
+    Export(client::ServerArgs),
     /// Publish lines as records of a topic.
     Publish(publish::PublishArgs),
     /// Topics of a running server.
@@ -92,6 +97,8 @@ pub fn run(cli: Cli) -> Result<()> {
         Command::Serve(args) => serve::run(&args.settings.inputs()?, args.ready_file),
         Command::Config(command) => config::run(command),
         Command::Inspect(args) => inspect::run(&args),
+        Command::Repair(args) => repair::run(&args),
+        Command::Export(server) => repair::run_export(&server),
         Command::Publish(args) => publish::run(&args),
         Command::Topic(args) => topic::run(args),
         Command::Group(args) => group::run(args),

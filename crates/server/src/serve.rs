@@ -104,7 +104,18 @@ fn open_broker(settings: &Settings) -> Result<Arc<Broker>> {
         .create(data)
         .with_context(|| format!("cannot make the data directory {}", data.display()))?;
     let broker = Broker::open(data, settings.broker(), &mut SystemRandom::default());
-    broker.with_context(|| format!("cannot open the data directory {}", data.display()))
+    broker.map_err(|error| {
+        let at = data.display();
+        let hint = if error.is_damage() {
+            format!(
+                "\n`sabir repair {at}` says what can be saved and what is lost; it changes nothing \
+                 unless it is told to"
+            )
+        } else {
+            String::new()
+        };
+        anyhow!("cannot open the data directory {at}: {error}{hint}")
+    })
 }
 
 /// Takes every port before anything else begins: most mistakes show here.

@@ -171,6 +171,59 @@ pub fn parse_frame(secret: Secret, frame: &Bytes) -> Option<(FrameHeader, Vec<Se
     Some((header, sections))
 }
 
+/// What is left of the sections of a frame.
+#[derive(Debug, Default)]
+pub(crate) struct Sections {
+    pub whole: Vec<SectionView>,
+    /// Their checksum is wrong, and so is something in them.
+    pub damaged: Vec<SectionView>,
+    /// Bytes of the frame, without padding.
+    pub len: usize,
+}
+
+/// The sections of a frame whose header is whole; None if it is not.
+pub(crate) fn salvage_frame(secret: Secret, frame: &Bytes) -> Option<Sections> {
+    let front: &[u8; FRAME_HEADER] = frame.first_chunk()?;
+    let header = FrameHeader::parse(front)?;
+    let section = |at: usize| frame.get(at..at + SECTION_HEADER)?.first_chunk().copied();
+    let end = FRAME_HEADER + header.len as usize;
+    if frame.len() < end || !header.check(secret, front, section) {
+        return None;
+    }
+    let mut found = Sections { len: FRAME_HEADER, ..Sections::default() };
+    while found.len < end {
+        let (view, is_whole) = section_at(secret, frame, found.len)?;
+        found.len += SECTION_HEADER + view.effects.len();
+        if is_whole { found.whole.push(view) } else { found.damaged.push(view) }
+    }
+    Some(found)
+}
+
+/// The sections of a frame whose header is not whole, as far as each is and says where the next
+/// begins.
+pub(crate) fn salvage_headless(secret: Secret, frame: &Bytes) -> Sections {
+    let mut found = Sections { len: FRAME_HEADER, ..Sections::default() };
+    while let Some((view, true)) = section_at(secret, frame, found.len) {
+        if view.effects.is_empty() {
+            break;
+        }
+        found.len += SECTION_HEADER + view.effects.len();
+        found.whole.push(view);
+    }
+    found
+}
+
+/// The section that begins there and whether it is whole; None if the frame ends before.
+fn section_at(secret: Secret, frame: &Bytes, at: usize) -> Option<(SectionView, bool)> {
+    let head: &[u8; SECTION_HEADER] = frame.get(at..)?.first_chunk()?;
+    let start = at + SECTION_HEADER;
+    let end = start.checked_add(u32_at(head, 4) as usize)?;
+    let effects = frame.get(start..end).map(|_| frame.slice(start..end))?;
+    let is_whole = secret.crc(&effects) == u32_at(head, 0);
+    let shard = u16::from_le_bytes([head[8], head[9]]);
+    Some((SectionView { shard, count: u32_at(head, 12), effects }, is_whole))
+}
+
 /// Effects of one shard on their way into a frame: small ones copied, large payloads shared until
 /// the frame is put together.
 #[derive(Default)]

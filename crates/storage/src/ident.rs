@@ -5,7 +5,6 @@ use std::io::{Error, ErrorKind, Result};
 
 use crc_fast::{CrcAlgorithm::Crc32Iscsi, checksum};
 
-use crate::aligned::{AlignedBuf, PAGE};
 use crate::disk::{Disk, Mode, read_exact};
 use crate::frame::Secret;
 
@@ -14,7 +13,7 @@ pub const LEVEL: u32 = 1;
 pub(crate) const PATH: &str = "IDENT";
 pub(crate) const FRESH: &str = "IDENT.new";
 const MAGIC: u64 = u64::from_le_bytes(*b"SABIR-ID");
-const LEN: usize = 48;
+pub(crate) const LEN: usize = 48;
 
 /// The identity of a data directory.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -50,7 +49,7 @@ impl Ident {
         Ident::parse(&page).map(Some)
     }
 
-    fn parse(page: &[u8]) -> Result<Ident> {
+    pub(crate) fn parse(page: &[u8]) -> Result<Ident> {
         let refuse = |what: String| Err(Error::new(ErrorKind::InvalidData, what));
         let long = |at: usize| u64::from_le_bytes(std::array::from_fn(|i| page[at + i]));
         let word = |at: usize| u32::from_le_bytes(std::array::from_fn(|i| page[at + i]));
@@ -73,8 +72,8 @@ impl Ident {
         })
     }
 
-    fn write(&self, disk: &dyn Disk) -> Result<()> {
-        let mut page = AlignedBuf::zeroed(PAGE);
+    pub(crate) fn encode(&self) -> [u8; LEN] {
+        let mut page = [0; LEN];
         page[0..8].copy_from_slice(&MAGIC.to_le_bytes());
         page[8..12].copy_from_slice(&LEVEL.to_le_bytes());
         page[12..28].copy_from_slice(&self.cluster);
@@ -82,8 +81,13 @@ impl Ident {
         page[32..40].copy_from_slice(&self.secret.0.to_le_bytes());
         let crc = checksum(Crc32Iscsi, &page[..44]) as u32;
         page[44..48].copy_from_slice(&crc.to_le_bytes());
+        page
+    }
+
+    /// Writes the identity under its name; durable when this returns.
+    pub(crate) fn write(&self, disk: &dyn Disk) -> Result<()> {
         let file = disk.open(FRESH, Mode::Write)?;
-        file.write_at(&page[..LEN], 0)?;
+        file.write_at(&self.encode(), 0)?;
         file.sync()?;
         disk.rename(FRESH, PATH)?;
         disk.sync_dir("")

@@ -19,7 +19,7 @@ pub const REGION_BYTES: u64 = 16 << 10;
 /// Longest stretch, in bytes.
 pub const STRETCH_BYTES_MAX: u64 = u32::MAX as u64;
 
-const MAGIC: [u8; 4] = *b"SbIx";
+pub(crate) const MAGIC: [u8; 4] = *b"SbIx";
 const LEVEL: u16 = 1;
 pub(crate) const HEAD_BYTES: usize = 52;
 const REGION_ENTRY_BYTES: usize = 24;

@@ -10,9 +10,11 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::disk::Disk;
+use crate::export;
 use crate::frame::Secret;
 use crate::ident::{self, Ident};
 use crate::log::LogId;
+use crate::repair::quarantine;
 use crate::state::Key;
 
 mod blobs;
@@ -20,7 +22,7 @@ mod state;
 mod unwritten;
 mod wal;
 
-use unwritten::Unwritten;
+pub(crate) use unwritten::Unwritten;
 
 /// What is found in files whose content the storage does not know.
 pub trait Decoder {
@@ -113,10 +115,7 @@ impl Report {
 /// says. Damage is no error.
 pub fn inspect(disk: Arc<dyn Disk>, decoder: &mut dyn Decoder, paths: &[String]) -> Result<Report> {
     let disk: Arc<dyn Disk> = Arc::new(Unwritten(disk));
-    let there = disk.list("")?;
-    if !there.iter().any(|entry| OURS.contains(&entry.name.as_str())) {
-        return Err(Error::new(ErrorKind::NotFound, "it is no data directory of this program"));
-    }
+    refuse_strange(&*disk)?;
     let mut look = Look { disk, decoder, paths, report: Report::default() };
     let secret = look.identity()?;
     let rows = look.state()?;
@@ -134,6 +133,17 @@ pub fn inspect(disk: Arc<dyn Disk>, decoder: &mut dyn Decoder, paths: &[String])
         return Err(Error::new(ErrorKind::NotFound, what));
     }
     Ok(report)
+}
+
+/// Refuses a directory that has no file of ours.
+///
+/// # Errors
+/// `NotFound` if so; what the disk says.
+pub fn refuse_strange(disk: &dyn Disk) -> Result<()> {
+    if disk.list("")?.iter().any(|entry| OURS.contains(&entry.name.as_str())) {
+        return Ok(());
+    }
+    Err(Error::new(ErrorKind::NotFound, "it is no data directory of this program"))
 }
 
 /// Names that only a data directory of ours has.
@@ -198,17 +208,48 @@ impl Look<'_> {
         }
     }
 
+    /// Exports of the rows, each read whole.
+    fn exports(&mut self) -> Result<()> {
+        const MEANS: &str = "nothing is lost; the rows could not be restored from it";
+        for entry in self.disk.list(export::DIR)? {
+            let path = format!("{}/{}", export::DIR, entry.name);
+            if export::checkpoint_of(&entry.name).is_none() {
+                self.report.file(&path, entry.len, "unfinished", Vec::new());
+                continue;
+            }
+            let mut facts = Vec::new();
+            match export::read(&*self.disk, &path) {
+                Ok(export) => {
+                    facts.push(("checkpoint", Fact::Number(export.checkpoint)));
+                    facts.push(("rows", Fact::Number(export.rows.len() as u64)));
+                    facts.push(("taken at ms", Fact::Number(export.head.taken_ms.unsigned_abs())));
+                }
+                Err(error) => self.report.damage(&path, 0..entry.len, error, MEANS),
+            }
+            self.report.file(&path, entry.len, "export", facts);
+        }
+        Ok(())
+    }
+
     /// What lies at the top and was not spoken of.
     fn others(&mut self) -> Result<()> {
         for entry in self.disk.list("")? {
             match entry.name.as_str() {
                 "LOCK" => self.report.file("LOCK", entry.len, "lock", Vec::new()),
-                ident::FRESH | "state.redb.new" => {
+                ident::FRESH | "state.redb.new" | "state.mark.new" | "REPAIR.new" => {
                     self.report.file(&entry.name, entry.len, "unfinished", Vec::new());
                     self.report.note(&entry.name, "left by a start that did not come to its end");
                 }
                 ident::PATH | "state.redb" | "state.mark" => {}
                 crate::wal::files::DIR | "blob" if entry.is_dir => {}
+                export::DIR if entry.is_dir => self.exports()?,
+                quarantine::DIR if entry.is_dir => {
+                    self.report.file(&entry.name, 0, "quarantine", Vec::new());
+                }
+                quarantine::UNDER_WAY => {
+                    self.report.file(&entry.name, entry.len, "unfinished", Vec::new());
+                    self.report.note(&entry.name, "a repair did not come to its end: repeat it");
+                }
                 name => {
                     self.report.file(name, entry.len, "foreign", Vec::new());
                     self.report.note(name, "no file of ours; a broker leaves it alone");

@@ -346,6 +346,13 @@ impl LogView {
         }
     }
 
+    /// All extents are to be stored, as if each was new.
+    pub fn touch_extents(&self) {
+        let mut body = self.body.write();
+        let first = body.first;
+        body.touch(first);
+    }
+
     /// Drops the extents that lie wholly below `start`, and returns them.
     pub fn drop_below(&self, start: Offset) -> Vec<Extent> {
         assert!(start <= self.start(), "log {} may still be read below {start}", self.id);

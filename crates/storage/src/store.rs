@@ -9,11 +9,13 @@ use hashbrown::HashMap;
 use parking_lot::Mutex;
 
 use crate::blob::fs::{FsBlobs, Settings as BlobSettings};
-use crate::blob::{BlobError, BlobId, BlobStore, Put, PutOutcome};
+use crate::blob::{BlobError, BlobId, BlobMeta, BlobStore, Put, PutOutcome};
 use crate::bundle;
 use crate::checkpoint::CheckpointRow;
 use crate::disk::Disk;
+use crate::export;
 use crate::extent::{self, Extent};
+use crate::ident::Ident;
 use crate::log::{LogId, LogView, Offset};
 use crate::recent::Recent;
 use crate::segment;
@@ -72,7 +74,7 @@ pub struct Store {
     pub blobs: Arc<dyn BlobStore>,
     pub indexes: IndexCache,
     /// Made at the first commit; None before it, and after a commit that failed for want of room.
-    state: Mutex<Option<RedbState>>,
+    state: Mutex<Option<Arc<dyn StateStore>>>,
     /// The stretches in each blob that some log still has.
     uses: Mutex<HashMap<BlobId, u32, foldhash::fast::FixedState>>,
     next_bundle: AtomicU64,
@@ -87,6 +89,20 @@ impl Store {
     /// are read.
     pub fn open(disk: Arc<dyn Disk>, recent: Arc<Recent>) -> Result<Store, StoreError> {
         let (blobs, listed) = FsBlobs::open(disk.clone(), BlobSettings::default())?;
+        let there = disk.list("")?.iter().any(|entry| entry.name == STATE_FILE);
+        let state: Option<Arc<dyn StateStore>> =
+            if there { Some(Arc::new(RedbState::open(&*disk, false)?)) } else { None };
+        Ok(Store::over(disk, recent, blobs, &listed, state))
+    }
+
+    /// A store over these blobs, of which `listed` are there, and these rows.
+    pub(crate) fn over(
+        disk: Arc<dyn Disk>,
+        recent: Arc<Recent>,
+        blobs: FsBlobs,
+        listed: &[BlobMeta],
+        state: Option<Arc<dyn StateStore>>,
+    ) -> Store {
         let highest = listed.iter().filter_map(|blob| match blob.id {
             BlobId::Bundle { number, .. } => Some(number),
             BlobId::Segment { .. } => None,
@@ -97,9 +113,7 @@ impl Store {
         });
         let next_rewrite = AtomicU32::new(rewrites.max().map_or(1, |rewrite| rewrite + 1));
         let next_bundle = AtomicU64::new(highest.max().map_or(1, |number| number + 1));
-        let there = disk.list("")?.iter().any(|entry| entry.name == STATE_FILE);
-        let state = if there { Some(RedbState::open(&*disk, false)?) } else { None };
-        Ok(Store {
+        Store {
             disk,
             blobs: Arc::new(blobs),
             indexes: IndexCache::new(IndexCache::BYTES_MAX),
@@ -109,7 +123,69 @@ impl Store {
             next_rewrite,
             recent,
             touched: Mutex::default(),
-        })
+        }
+    }
+
+    /// Commits go into this store of rows from now on.
+    pub fn set_state(&self, state: Arc<dyn StateStore>) {
+        *self.state.lock() = Some(state);
+    }
+
+    /// Lets go of the store of rows: the next commit opens it again.
+    pub fn drop_state(&self) {
+        *self.state.lock() = None;
+    }
+
+    /// Writes an export of the last checkpoint's rows; None while there are none. Commits go on
+    /// meanwhile.
+    ///
+    /// # Errors
+    /// As [`export::write`].
+    pub fn export(
+        &self,
+        ident: &Ident,
+        taken_ms: i64,
+    ) -> Result<Option<export::Exported>, StoreError> {
+        let state = self.state.lock().clone();
+        let Some(state) = state else { return Ok(None) };
+        Ok(Some(export::write(&*self.disk, ident, taken_ms, &*state)?))
+    }
+
+    /// When the newest whole export was taken, in milliseconds since 1970.
+    ///
+    /// # Errors
+    /// What the disk says.
+    pub fn exported_ms(&self) -> Result<Option<i64>, StoreError> {
+        let paths = export::list(&*self.disk)?;
+        let heads = paths.iter().filter_map(|path| export::read_head(&*self.disk, path).ok());
+        Ok(heads.map(|head| head.taken_ms).max())
+    }
+
+    /// Takes note of what all logs have in blobs, and deletes nothing.
+    pub fn note_uses<'a>(&self, extents: impl Iterator<Item = &'a Extent>) {
+        let mut uses = self.uses.lock();
+        extents.for_each(|extent| *uses.entry(extent.blob).or_default() += 1);
+    }
+
+    /// All extents of the log are stored with the next commit, whatever is stored of them.
+    pub fn touch(&self, view: &Arc<LogView>) {
+        view.touch_extents();
+        self.touched.lock().push(view.clone());
+    }
+
+    /// Writes batches of one log into a segment that has a new name. Nothing names it yet.
+    ///
+    /// # Errors
+    /// What the disk says.
+    pub fn rewrite(
+        &self,
+        shard: u16,
+        log: LogId,
+        batches: &[BatchRef],
+    ) -> Result<Extent, StoreError> {
+        let Built { blobs, extents } = segment::build(shard, log, self.next_rewrite(), batches);
+        self.put_new(&blobs)?;
+        Ok(extents[0])
     }
 
     /// The last checkpoint, or None in a directory that never had one.
@@ -153,10 +229,8 @@ impl Store {
     /// Takes note of what all logs have in blobs, and deletes blobs that none has: they are left
     /// over from work that no checkpoint finished.
     pub fn adopt<'a>(&self, extents: impl Iterator<Item = &'a Extent>) -> Result<(), StoreError> {
-        let mut uses = self.uses.lock();
-        for extent in extents {
-            *uses.entry(extent.blob).or_default() += 1;
-        }
+        self.note_uses(extents);
+        let uses = self.uses.lock();
         let mut orphans = Vec::new();
         for blob in self.blobs.list(None)? {
             let named = match blob.id {
@@ -292,7 +366,7 @@ impl Store {
         let mut slot = self.state.lock();
         let state = match slot.take() {
             Some(state) => state,
-            None => RedbState::open(&*self.disk, true)?,
+            None => Arc::new(RedbState::open(&*self.disk, true)?),
         };
         let number = state.number()?;
         // A store whose commit failed answers no more; it is opened again by the next one.
@@ -353,7 +427,7 @@ fn put_extents(view: &LogView, changes: &mut Changes) {
 }
 
 /// The ordinal of the first extent of a page, and its extents.
-pub(crate) fn decode_extents(row: &[u8]) -> Option<(u64, Vec<Extent>)> {
+pub fn decode_extents(row: &[u8]) -> Option<(u64, Vec<Extent>)> {
     let (first, page) = row.split_first_chunk::<8>()?;
     let (_, extents) = extent::decode_page(page)?;
     Some((u64::from_be_bytes(*first), extents))

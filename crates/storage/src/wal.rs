@@ -3,6 +3,7 @@
 
 pub(crate) mod files;
 pub mod replay;
+pub mod salvage;
 mod writer;
 
 use std::sync::Arc;

@@ -301,6 +301,7 @@ impl Bitflip<'_> {
             }
             _ => (),
         }
+        violations.extend(self.mend(&data, history)?);
         for violation in &mut violations {
             violation.about = format!("{about}: {}", violation.about);
         }

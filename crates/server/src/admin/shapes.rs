@@ -179,6 +179,8 @@ pub struct Stats {
     pub memory: MemoryStats,
     pub disk: DiskStats,
     pub groups: GroupCounts,
+    #[serde(default)]
+    pub upkeep: UpkeepCounts,
     pub topics: Vec<TopicCounts>,
 }
 
@@ -217,6 +219,29 @@ pub struct DiskStats {
     pub kept_free_bytes: u64,
     /// True while publishes are refused.
     pub full: bool,
+}
+
+/// Exports of the state rows, and the scrubber, which reads again what lies in files.
+#[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct UpkeepCounts {
+    /// Since the start.
+    pub exports: u64,
+    /// When the newest export was written, in milliseconds since 1970; 0 = there is none.
+    pub exported_ms: i64,
+    /// Walks of the scrubber through all files, since the start; what it has read and found.
+    pub scrubs: u64,
+    pub scrubbed_bytes: u64,
+    pub findings: u64,
+}
+
+/// An export of all state rows.
+#[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Exported {
+    /// Relative to the data directory. Absent if there was nothing to export.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
+    pub checkpoint: u64,
+    pub bytes: u64,
 }
 
 /// Groups by state.

@@ -12,7 +12,7 @@ use super::Admin;
 use super::answer::{Refused, aside};
 use super::namespaces::Asker;
 use super::shapes::{
-    DiskStats, GroupCounts, ListenerStats, MemoryStats, Stats, TopicCounts, WalStats,
+    DiskStats, GroupCounts, ListenerStats, MemoryStats, Stats, TopicCounts, UpkeepCounts, WalStats,
 };
 use crate::metrics::Source;
 use crate::{logging, memory};
@@ -28,7 +28,7 @@ pub async fn show(
 fn collect(admin: &Admin, caller: &Caller) -> Result<Stats, Refused> {
     let up = admin.clock.now().mono.since(admin.started).as_millis();
     let broker = caller.stats()?;
-    let BrokerStats { wal, groups, .. } = broker;
+    let BrokerStats { wal, groups, upkeep, .. } = broker;
     Ok(Stats {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         uptime_ms: u64::try_from(up).unwrap_or(u64::MAX),
@@ -60,6 +60,13 @@ fn collect(admin: &Admin, caller: &Caller) -> Result<Stats, Refused> {
             preparing: groups.preparing,
             completing: groups.completing,
             stable: groups.stable,
+        },
+        upkeep: UpkeepCounts {
+            exports: upkeep.exports,
+            exported_ms: upkeep.exported_ms,
+            scrubs: upkeep.scrubs,
+            scrubbed_bytes: upkeep.scrubbed_bytes,
+            findings: upkeep.findings,
         },
         topics: caller.topic_stats().iter().map(topic).collect(),
     })

@@ -150,6 +150,24 @@ pub const KEYS: &[Key] = &[
         &["How much is kept in the write-ahead log alone before it is written into files."],
     ),
     key(
+        "storage.export_ms",
+        Kind::Count { min: 0, max: 365 * DAY_MS },
+        "86400000",
+        &[
+            "How often all state rows are exported into a file, from which `sabir repair` restores",
+            "lost ones. 0 = only on demand (`sabir export`).",
+        ],
+    ),
+    key(
+        "storage.scrub_rate",
+        Kind::Bytes { min: 0, max: 1 << 40 },
+        "\"20 MiB\"",
+        &[
+            "Bytes per second that are read again, once a day, to find what a disk has damaged.",
+            "0 = never.",
+        ],
+    ),
+    key(
         "kafka.auto_create_topics",
         Kind::Switch,
         "true",

@@ -27,6 +27,8 @@ impl Settings {
         settings.keeper.blocks_bytes = share(BLOCKS);
         settings.keeper.checkpoint_every = Duration::from_millis(self.storage.checkpoint_ms);
         settings.keeper.checkpoint_bytes = self.storage.checkpoint_bytes;
+        settings.upkeep.export_every = Duration::from_millis(self.storage.export_ms);
+        settings.upkeep.scrub_bytes = self.storage.scrub_rate;
         let delay = self.kafka.group_initial_rebalance_delay_ms;
         settings.groups.initial_delay_ms = u32::try_from(delay).unwrap_or(u32::MAX);
         settings.defaults = Effective {

@@ -57,6 +57,10 @@ pub struct StorageSettings {
     pub checkpoint_ms: u64,
     pub checkpoint_bytes: u64,
     pub bundle_bytes: u64,
+    /// 0 = only on demand.
+    pub export_ms: u64,
+    /// Bytes per second; 0 = never.
+    pub scrub_rate: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -124,6 +128,8 @@ impl Settings {
                 checkpoint_ms: count("storage.checkpoint_ms"),
                 checkpoint_bytes: count("storage.checkpoint_bytes"),
                 bundle_bytes: count("storage.bundle_bytes"),
+                export_ms: count("storage.export_ms"),
+                scrub_rate: count("storage.scrub_rate"),
             },
             kafka: KafkaSettings {
                 auto_create_topics: on("kafka.auto_create_topics"),

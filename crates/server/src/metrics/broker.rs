@@ -29,6 +29,13 @@ const BROKER_METRICS: &[Metric<BrokerStats>] = &[
     ("sabir_disk_total_bytes", "Size of the disk.", |s| s.disk_total),
     ("sabir_disk_free_bytes", "Free space on the disk.", |s| s.disk_free),
     ("sabir_disk_kept_free_bytes", "Free space that publishes must leave.", |s| s.disk_kept_free),
+    ("sabir_exports_total", "Exports of the state rows written.", |s| s.upkeep.exports),
+    ("sabir_last_export_seconds", "When the newest was, since 1970; 0 = none.", |s| {
+        s.upkeep.exported_ms.unsigned_abs() / 1000
+    }),
+    ("sabir_scrubs_total", "Walks of the scrubber through all files.", |s| s.upkeep.scrubs),
+    ("sabir_scrubbed_bytes_total", "Bytes it has read.", |s| s.upkeep.scrubbed_bytes),
+    ("sabir_scrub_findings_total", "Damages it has found.", |s| s.upkeep.findings),
     ("sabir_disk_full", "1 while publishes are refused for want of room.", |s| s.full.into()),
 ];
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::disk::{Disk, DiskFile, Entry, Mode};
 
 /// The disk below, for reading only. Files opened for writing are open for reading, and refuse.
-pub(super) struct Unwritten(pub Arc<dyn Disk>);
+pub(crate) struct Unwritten(pub Arc<dyn Disk>);
 
 impl Disk for Unwritten {
     fn open(&self, path: &str, mode: Mode) -> Result<Arc<dyn DiskFile>> {

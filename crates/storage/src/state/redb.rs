@@ -44,6 +44,9 @@ const ROWS: TableDefinition<'static, &PieceKey, &[u8]> = TableDefinition::new("r
 const META: TableDefinition<'static, u8, &[u8]> = TableDefinition::new("meta");
 const NUMBER: u8 = 0;
 
+/// Name under which the mark of a store is made that replaces a damaged one.
+const MARK_NEW: &str = "state.mark.new";
+
 /// The rows of one data directory.
 pub struct RedbState {
     db: Database,
@@ -79,7 +82,7 @@ impl RedbState {
         }
         let file = open_file(disk, FILE_NEW)?;
         let db = guarded(|| create_db(Backend::new(file)))?;
-        let mark = Mark::create(disk)?;
+        let mark = Mark::create(disk, mark::FILE)?;
         disk.rename(FILE_NEW, FILE).map_err(|error| StateError::io(FILE_NEW, error))?;
         disk.sync_dir("").map_err(|error| StateError::io(FILE, error))?;
         Ok(RedbState { db, mark, broken: AtomicBool::new(false) })
@@ -162,20 +165,7 @@ impl StateStore for RedbState {
         visit: &mut dyn FnMut(Key, &[u8]) -> Result<()>,
     ) -> Result<()> {
         self.usable()?;
-        if from >= to {
-            return Ok(());
-        }
-        let read = guarded(|| self.db.begin_read().map_err(failed))?;
-        let rows = guarded(|| read.open_table(ROWS).map_err(failed))?;
-        let (from, to) = (piece_key(from, 0), piece_key(to, 0));
-        let mut range = guarded(|| rows.range::<&PieceKey>(&from..&to).map_err(failed))?;
-        let mut value = Assembled::default();
-        // The visitor's own panics are not redb's: only redb's part of each turn is guarded.
-        while let Some(done) = guarded(|| value.next_row(&mut range))? {
-            visit(done, &value.data)?;
-            value = Assembled::default();
-        }
-        Ok(())
+        scan(&self.db, from, to, visit)
     }
 
     fn commit(&self, expect: u64, next: u64, changes: &Changes) -> Result<()> {
@@ -193,6 +183,28 @@ impl StateStore for RedbState {
         self.usable()?;
         guarded(|| stored_number(&self.db))
     }
+}
+
+fn scan(
+    db: &Database,
+    from: Key,
+    to: Key,
+    visit: &mut dyn FnMut(Key, &[u8]) -> Result<()>,
+) -> Result<()> {
+    if from >= to {
+        return Ok(());
+    }
+    let read = guarded(|| db.begin_read().map_err(failed))?;
+    let rows = guarded(|| read.open_table(ROWS).map_err(failed))?;
+    let (from, to) = (piece_key(from, 0), piece_key(to, 0));
+    let mut range = guarded(|| rows.range::<&PieceKey>(&from..&to).map_err(failed))?;
+    let mut value = Assembled::default();
+    // The visitor's own panics are not redb's: only redb's part of each turn is guarded.
+    while let Some(done) = guarded(|| value.next_row(&mut range))? {
+        visit(done, &value.data)?;
+        value = Assembled::default();
+    }
+    Ok(())
 }
 
 /// Reads every page of the store and checks it against its checksum, changing nothing: returns
@@ -219,6 +231,73 @@ pub(crate) fn look(disk: &dyn Disk) -> Result<RedbState> {
     let (from, to) = Key::everything();
     state.scan(from, to, &mut |_, _| Ok(()))?;
     Ok(state)
+}
+
+/// A store as it was read whole, without its witness.
+pub(crate) struct Read {
+    pub rows: Vec<(Key, Vec<u8>)>,
+    pub number: u64,
+}
+
+/// Reads all rows of a store whose every page and piece is whole, whatever its mark says; None if
+/// there is no store. Changes nothing.
+pub(crate) fn read(disk: &dyn Disk) -> Result<Option<Read>> {
+    let file = match disk.open(FILE, Mode::Read) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        opened => opened.map_err(|error| StateError::io(FILE, error))?,
+    };
+    if file.is_empty().map_err(|error| StateError::io(FILE, error))? {
+        return Ok(None);
+    }
+    let overlay = Overlay::over(file).map_err(|error| StateError::io(FILE, error))?;
+    guarded(|| {
+        let mut builder = builder();
+        builder.set_check_integrity_on_open(true);
+        let db = builder.create_with_backend(overlay).map_err(failed)?;
+        let number = stored_number(&db)?;
+        let mut rows = Vec::new();
+        let (from, to) = Key::everything();
+        scan(&db, from, to, &mut |key, row| {
+            rows.push((key, row.to_vec()));
+            Ok(())
+        })?;
+        Ok(Some(Read { rows, number }))
+    })
+}
+
+/// A store under another name than its own, to replace one that is damaged.
+pub(crate) struct Building {
+    pub state: Arc<RedbState>,
+}
+
+impl Building {
+    /// Makes an empty one; what an earlier try has left is removed.
+    pub fn begin(disk: &dyn Disk) -> Result<Building> {
+        for name in [FILE_NEW, MARK_NEW] {
+            match disk.remove(name) {
+                Err(error) if error.kind() != ErrorKind::NotFound => {
+                    return Err(StateError::io(name, error));
+                }
+                _ => {}
+            }
+        }
+        let file = open_file(disk, FILE_NEW)?;
+        let db = guarded(|| create_db(Backend::new(file)))?;
+        let mark = Mark::create(disk, MARK_NEW)?;
+        let state = Arc::new(RedbState { db, mark, broken: AtomicBool::new(false) });
+        Ok(Building { state })
+    }
+
+    /// Gives store and mark their names, the mark first: a store without a mark, or with one that
+    /// is too high, is refused.
+    pub fn install(self, disk: &dyn Disk) -> Result<()> {
+        drop(self.state);
+        for (from, to) in [(MARK_NEW, mark::FILE), (FILE_NEW, FILE)] {
+            disk.rename(from, to).map_err(|error| StateError::io(to, error))?;
+            disk.sync_dir("").map_err(|error| StateError::io(to, error))?;
+        }
+        Ok(())
+    }
 }
 
 fn open_file(disk: &dyn Disk, name: &str) -> Result<Arc<dyn crate::disk::DiskFile>> {

@@ -41,8 +41,7 @@ pub enum ReplayError {
     Io { path: String, source: std::io::Error },
     #[error(
         "{path}: frame {frame}, at byte {offset}, is damaged, but it was durable: frames up to \
-         {synced} were synced. Nothing was changed. Restore the data directory from a copy; \
-         `sabir inspect` tells what is damaged"
+         {synced} were synced. Nothing was changed"
     )]
     Damaged { path: String, frame: FrameNo, offset: u64, synced: FrameNo },
     #[error("{path}: the file that the checkpoint names is not there")]
@@ -277,7 +276,7 @@ fn best_file(files: &[Opened], first: FrameNo, generation: u32) -> Option<usize>
     found.max_by_key(|(_, file)| file.header.map(|header| header.generation)).map(|(at, _)| at)
 }
 
-fn read(file: &Opened, at: u64, len: usize) -> Result<Bytes, ReplayError> {
+pub(super) fn read(file: &Opened, at: u64, len: usize) -> Result<Bytes, ReplayError> {
     read_exact(&*file.file, at, len).map_err(|source| io(&name_of(file.number), source))
 }
 
@@ -356,7 +355,7 @@ fn search(
     Ok(())
 }
 
-fn header_is_valid(
+pub(super) fn header_is_valid(
     secret: Secret,
     file: &Opened,
     at: u64,

@@ -26,14 +26,24 @@ pub(crate) enum Slot {
     Broken,
 }
 
+impl Slot {
+    /// The checkpoint it names.
+    pub(crate) fn number(self) -> Option<u64> {
+        match self {
+            Slot::Whole(number) => Some(number),
+            Slot::Unused | Slot::Broken => None,
+        }
+    }
+}
+
 pub(crate) struct Mark {
     file: Arc<dyn DiskFile>,
 }
 
 impl Mark {
     /// A mark at 0. Durable once the directory is synced.
-    pub(super) fn create(disk: &dyn Disk) -> Result<Mark> {
-        let file = disk.open(FILE, Mode::Write).map_err(failed)?;
+    pub(super) fn create(disk: &dyn Disk, name: &str) -> Result<Mark> {
+        let file = disk.open(name, Mode::Write).map_err(failed)?;
         file.set_len(0).map_err(failed)?;
         let mark = Mark { file };
         mark.write(0)?;
