@@ -4,10 +4,11 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
+use sabir_broker::admission::LinePlace;
 use sabir_broker::caller::Caller;
 use sabir_broker::clock::{Clock, Now};
-use sabir_broker::error::Kind;
 use sabir_broker::fetch::Found;
+use sabir_broker::publish::Outcomes;
 use sabir_broker::shard::AppendOp;
 use sabir_broker::topic::Partition;
 use sabir_broker::wake::Waker;
@@ -141,34 +142,33 @@ fn fetch(caller: &Caller, partition: &Partition, from: i64) {
 
 /// Appends, and waits where the stage is full.
 struct Turnstile {
-    /// Woken by the WAL for every frame; here nobody waits for that.
+    /// Woken when its turn in the line has come, and by the WAL for every frame.
     me: Waker,
-    room: Waker,
-    has_room: Arc<Notify>,
+    woken: Arc<Notify>,
 }
 
 impl Default for Turnstile {
     fn default() -> Self {
-        let has_room = Arc::new(Notify::new());
-        let notify = has_room.clone();
-        Self { me: Waker::none(), room: Waker::new(move || notify.notify_one()), has_room }
+        let woken = Arc::new(Notify::new());
+        let notify = woken.clone();
+        Self { me: Waker::new(move || notify.notify_one()), woken }
     }
 }
 
 impl Turnstile {
     async fn append(&self, core: &Core, now: Now, ops: &[(u16, AppendOp)]) {
-        let mut left = ops;
-        while !left.is_empty() {
-            let outcomes = core.caller.append(now, left, &self.me);
-            let done = outcomes.iter().take_while(|outcome| outcome.is_ok()).count();
-            left = &left[done..];
-            let Some(Err(error)) = outcomes.into_iter().nth(done) else { continue };
-            assert_eq!(error.kind, Kind::Throttled, "{}", error.message);
-            let until = error.wait.expect("throttled operations say until when");
+        let (mut place, mut outcomes) = (LinePlace::default(), Outcomes::new());
+        loop {
+            self.me.take();
+            let left = &ops[outcomes.len()..];
+            let tried = core.caller.append(now, left, &self.me, &mut place, &mut outcomes);
+            assert!(outcomes.iter().all(Result::is_ok), "{outcomes:?}");
+            let Err(error) = tried else { return };
+            if let Some(until) = error.wait {
+                core.caller.wait(until, &self.me);
+            }
             core.waits.fetch_add(1, Relaxed);
-            core.caller.wait(until, &self.room);
-            self.has_room.notified().await;
-            self.room.take();
+            self.woken.notified().await;
         }
     }
 }

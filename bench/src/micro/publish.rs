@@ -9,6 +9,7 @@ use std::time::Instant;
 use anyhow::{Result, ensure};
 use bytes::Bytes;
 use rustix::time::{ClockId, clock_gettime};
+use sabir_broker::admission::LinePlace;
 use sabir_broker::batch::build::{Builder, Record};
 use sabir_broker::batch::encode::{Encoder, Value};
 use sabir_broker::batch::validate;
@@ -17,7 +18,7 @@ use sabir_broker::clock::Clock;
 use sabir_broker::declare::Declare;
 use sabir_broker::error::{Error, Kind};
 use sabir_broker::policy::Identity;
-use sabir_broker::publish::PublishOp;
+use sabir_broker::publish::{Outcomes, PublishOp};
 use sabir_broker::shard::AppendOp;
 use sabir_broker::topic::Topic;
 use sabir_broker::wake::Waker;
@@ -269,12 +270,19 @@ impl<'a> Door<'a> {
             Ok((partition.shard, AppendOp { log: partition.log, batch, header }))
         };
         let ops = (0..count).map(op).collect::<Result<Vec<_>>>()?;
-        let outcomes = self.caller.append(now, &ops, &self.me);
-        if let Some(Err(error)) = outcomes.iter().find(|outcome| outcome.is_err()) {
-            ensure!(error.kind == Kind::Throttled, "{}", error.message);
-            self.wait(error);
+        let (mut place, mut outcomes) = (LinePlace::default(), Outcomes::new());
+        loop {
+            let left = &ops[outcomes.len()..];
+            let tried = self.caller.append(now, left, &self.room, &mut place, &mut outcomes);
+            let Err(error) = tried else { break };
+            match error.wait {
+                Some(_) => self.wait(&error),
+                None => thread::park(),
+            }
+            self.room.take();
         }
-        Ok(outcomes.iter().filter(|outcome| outcome.is_ok()).count())
+        ensure!(outcomes.iter().all(Result::is_ok), "{outcomes:?}");
+        Ok(outcomes.len())
     }
 
     /// Waits until there is room.

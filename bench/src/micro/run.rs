@@ -8,12 +8,14 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use bytes::Bytes;
+use sabir_broker::admission::LinePlace;
 use sabir_broker::batch::build::{Builder, Record};
 use sabir_broker::batch::{Header, validate};
 use sabir_broker::caller::Caller;
 use sabir_broker::clock::Clock;
 use sabir_broker::declare::Declare;
 use sabir_broker::policy::Identity;
+use sabir_broker::publish::Outcomes;
 use sabir_broker::shard::AppendOp;
 use sabir_broker::topic::Partition;
 use sabir_broker::wake::Waker;
@@ -158,10 +160,15 @@ impl Field {
         for partition in &self.partitions {
             for _ in 0..FETCHED_BATCHES {
                 let op = AppendOp { log: partition.log, batch: batch.clone(), header };
-                let placed = core.caller.append(core.clock.now(), &[(partition.shard, op)], &me);
-                match &placed[0] {
-                    Ok(placed) => wait(core, placed.ticket),
-                    Err(error) => anyhow::bail!("filling a partition: {}", error.message),
+                let (now, op) = (core.clock.now(), [(partition.shard, op)]);
+                let (mut place, mut outcomes) = (LinePlace::default(), Outcomes::new());
+                let done = core.caller.append(now, &op, &me, &mut place, &mut outcomes);
+                match (done, outcomes.pop()) {
+                    (Ok(()), Some(Ok(placed))) => wait(core, placed.ticket),
+                    (Err(error), _) | (_, Some(Err(error))) => {
+                        anyhow::bail!("filling a partition: {}", error.message)
+                    }
+                    (Ok(()), None) => anyhow::bail!("filling a partition: no outcome"),
                 }
             }
         }

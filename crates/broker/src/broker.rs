@@ -14,6 +14,7 @@ use sabir_storage::recent::Recent;
 use sabir_storage::repair::quarantine;
 use sabir_storage::state::StateError;
 use sabir_storage::store::{Store, StoreError};
+use sabir_storage::wake::Herald;
 use sabir_storage::wal::replay::{End, ReplayError};
 use sabir_storage::wal::{FileWal, FrameSource, Wal, WalLoss, WalParts, WalSettings};
 
@@ -112,6 +113,7 @@ pub struct Broker {
     pub(crate) epoch: i32,
     /// Held while something is declared, altered or deleted; taken before any shard's lock.
     pub(crate) declaring: Mutex<()>,
+    herald: Arc<Herald>,
     pub(crate) keeper: Arc<Keeper>,
     pub(crate) reader: Arc<Reader>,
     pub(crate) upkeep: Arc<Upkeep>,
@@ -169,7 +171,8 @@ impl Broker {
             shards: SHARDS,
             secret: Secret(random.next()),
         })?;
-        let core = Arc::new(Core::new(ident.shards, |why: &WalLoss| {
+        let herald: Arc<Herald> = Arc::default();
+        let core = Arc::new(Core::new(ident.shards, herald.clone(), |why: &WalLoss| {
             tracing::error!(%why, "stopping: nothing can be acknowledged any more");
         }));
         let catalog = Arc::new(Catalog::default());
@@ -190,7 +193,13 @@ impl Broker {
             let mut shard = core.lock(shard);
             (shard.open, shard.epoch) = (end.next, epoch);
         }
-        let parts = WalParts { disk, secret: ident.secret, pool: Arc::default(), recent };
+        let parts = WalParts {
+            disk,
+            secret: ident.secret,
+            pool: Arc::default(),
+            recent,
+            herald: herald.clone(),
+        };
         let file_wal = Arc::new(open_wal(parts, settings.wal, end, core.clone() as Arc<_>)?);
         let wal: Arc<dyn Wal> = file_wal.clone();
         let keeper =
@@ -209,6 +218,7 @@ impl Broker {
             settings,
             epoch,
             declaring: Mutex::new(()),
+            herald,
             keeper,
             reader,
             upkeep,
@@ -231,6 +241,11 @@ impl Broker {
     /// What topics are kept by where they do not say otherwise.
     pub fn defaults(&self) -> &Effective {
         &self.settings.defaults
+    }
+
+    /// Who fires the wakes that arise many at once; to be named before anybody waits.
+    pub fn herald(&self) -> &Arc<Herald> {
+        &self.herald
     }
 
     /// Starts the threads that bundle, make checkpoints and read cold data.

@@ -1,14 +1,17 @@
 //! All shards behind their locks, as the WAL and the callers see them. Lock order: rising shard
 //! number; nothing under a lock blocks, waits, logs or wakes.
 
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicUsize, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
 use std::time::Duration;
 
 use parking_lot::{Mutex, MutexGuard};
 use sabir_storage::frame::{Classes, Section};
 use sabir_storage::ticket::{Class, FrameNo};
+use sabir_storage::wake::Herald;
 use sabir_storage::wal::{FrameSource, Staged, WalLoss};
 
+use crate::admission::Admission;
 use crate::effect;
 use crate::image::Images;
 use crate::shard::Shard;
@@ -26,13 +29,14 @@ const DURABLE: u8 = 2;
 /// The shards of a node.
 pub struct Core {
     shards: Box<[Mutex<Shard>]>,
-    staged: AtomicUsize,
-    /// Bytes of operations that are admitted and not staged yet.
-    reserved: AtomicUsize,
+    /// How much is staged, and who may stage more.
+    pub admission: Arc<Admission>,
     classes: AtomicU8,
     recycled: Mutex<Vec<Section>>,
     /// No room on the disk: publishes are refused.
     full: AtomicBool,
+    /// There is, or was, a log whose work waits for no sync.
+    expects_os: AtomicBool,
     /// The shard that a checkpoint wants imaged when it is cut next, plus one; 0 = none.
     image_wanted: AtomicU32,
     imaged: Mutex<Option<(Images, bool)>>,
@@ -47,28 +51,19 @@ pub struct Locked<'a> {
     before: usize,
 }
 
-/// Room in the stage, held until what it is for is staged.
-pub struct Reserved<'a> {
-    core: &'a Core,
-    bytes: usize,
-}
-
-impl Drop for Reserved<'_> {
-    fn drop(&mut self) {
-        let before = self.core.reserved.fetch_sub(self.bytes, Ordering::SeqCst);
-        assert!(before >= self.bytes, "more was given back than was reserved");
-    }
-}
-
 impl Core {
-    pub fn new(count: u16, on_loss: impl Fn(&WalLoss) + Send + Sync + 'static) -> Core {
+    pub fn new(
+        count: u16,
+        herald: Arc<Herald>,
+        on_loss: impl Fn(&WalLoss) + Send + Sync + 'static,
+    ) -> Core {
         Core {
             shards: (0..count).map(|id| Mutex::new(Shard::new(id))).collect(),
-            staged: AtomicUsize::new(0),
-            reserved: AtomicUsize::new(0),
+            admission: Arc::new(Admission::new(herald)),
             classes: AtomicU8::new(0),
             recycled: Mutex::default(),
             full: AtomicBool::new(false),
+            expects_os: AtomicBool::new(false),
             image_wanted: AtomicU32::new(0),
             imaged: Mutex::default(),
             on_loss: Box::new(on_loss),
@@ -79,20 +74,13 @@ impl Core {
         u16::try_from(self.shards.len()).expect("made from a u16")
     }
 
-    /// Bytes that wait to be cut, over all shards.
-    pub fn staged_bytes(&self) -> usize {
-        self.staged.load(Ordering::SeqCst)
-    }
-
-    /// Counts bytes that will be staged, if less than `most` is staged or about to be.
-    pub fn reserve(&self, bytes: usize, most: usize) -> Option<Reserved<'_>> {
-        let before = self.reserved.fetch_add(bytes, Ordering::SeqCst);
-        let reserved = Reserved { core: self, bytes };
-        (before + self.staged_bytes() < most).then_some(reserved)
-    }
-
     pub fn is_full(&self) -> bool {
         self.full.load(Ordering::Acquire)
+    }
+
+    /// From now on there may be work that waits for no sync.
+    pub fn expect_os(&self) {
+        self.expects_os.store(true, Ordering::SeqCst);
     }
 
     pub fn set_full(&self, full: bool) {
@@ -162,7 +150,7 @@ impl Drop for Locked<'_> {
         let flags = if classes.os { OS } else { 0 } | if classes.durable { DURABLE } else { 0 };
         self.core.classes.fetch_or(flags, Ordering::SeqCst);
         let added = self.shard.stage.len() - self.before;
-        self.core.staged.fetch_add(added, Ordering::SeqCst);
+        self.core.admission.add_staged(added);
     }
 }
 
@@ -170,7 +158,11 @@ impl FrameSource for Core {
     fn staged(&self) -> Staged {
         let flags = self.classes.load(Ordering::SeqCst);
         let classes = Classes { os: flags & OS != 0, durable: flags & DURABLE != 0 };
-        Staged { bytes: self.staged.load(Ordering::SeqCst), classes }
+        Staged { bytes: self.admission.staged(), classes }
+    }
+
+    fn expects_os(&self) -> bool {
+        self.expects_os.load(Ordering::SeqCst)
     }
 
     fn cut(&self, number: FrameNo) -> Vec<Section> {
@@ -190,8 +182,7 @@ impl FrameSource for Core {
             }
             self.image_if_wanted(&mut shard);
         }
-        let before = self.staged.fetch_sub(taken, Ordering::SeqCst);
-        assert!(before >= taken, "more was cut than was staged");
+        self.admission.cut(taken);
         sections.iter_mut().for_each(effect::close_all);
         sections
     }

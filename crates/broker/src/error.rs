@@ -22,7 +22,7 @@ pub enum Kind {
     Gone,
     /// Larger than a limit.
     TooLarge,
-    /// Wait for the ticket or the time that the error names, then try again.
+    /// Wait for the ticket that the error names, or for one's turn in the line; then try again.
     Throttled,
     /// No space: wait until somebody makes room.
     Full,
@@ -40,7 +40,7 @@ pub struct Error {
     pub kind: Kind,
     /// For people; lower case, no full stop.
     pub message: Cow<'static, str>,
-    /// With `Throttled`: the ticket to wait for.
+    /// With `Throttled`: the ticket to wait for; None = one stands in line and will be woken.
     pub wait: Option<Ticket>,
 }
 
@@ -58,11 +58,12 @@ impl Error {
     }
 
     pub fn throttled(wait: Ticket) -> Error {
-        Error {
-            kind: Kind::Throttled,
-            message: Cow::Borrowed("too much is waiting to be written"),
-            wait: Some(wait),
-        }
+        Error { wait: Some(wait), ..Error::in_line() }
+    }
+
+    /// Throttled, with a place in the line of those who wait for room.
+    pub fn in_line() -> Error {
+        Error::new(Kind::Throttled, "too much is waiting to be written")
     }
 }
 

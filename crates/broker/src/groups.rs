@@ -35,6 +35,9 @@ pub use names::GroupRef;
 pub(crate) use replay::Restore;
 pub(crate) use tick::Agenda;
 
+/// Bytes that an offset takes in an effect at most, besides its metadata.
+const OFFSET_BYTES_MAX: usize = 64;
+
 /// What a group says, and what saying so rests on.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Answer<T> {
@@ -93,7 +96,7 @@ impl Caller {
         join: Join<'_>,
     ) -> Result<Answer<Asked<JoinReply>>, Error> {
         self.may_use_group(name)?;
-        self.has_room(&self.broker.core)?;
+        self.has_room(self.broker.group_settings.group_bytes_max)?;
         loop {
             let at = match self.find_group(name) {
                 Some(at) => at,
@@ -125,7 +128,7 @@ impl Caller {
         sync: Sync<'_>,
     ) -> Result<Answer<Asked<SyncReply>>, Error> {
         self.may_use_group(name)?;
-        self.has_room(&self.broker.core)?;
+        self.has_room(self.broker.group_settings.group_bytes_max)?;
         let unknown = Answer::at_once(Asked::Refused(GroupError::UnknownMember));
         let Some(at) = self.find_group(name) else { return Ok(unknown) };
         let turn = self.broker.group_turn(now, at, |group| group.sync(now, sync));
@@ -170,7 +173,7 @@ impl Caller {
         members: &[LeaveMember<'_>],
     ) -> Result<Answer<Results>, Error> {
         self.may_use_group(name)?;
-        self.has_room(&self.broker.core)?;
+        self.has_room(self.broker.group_settings.group_bytes_max)?;
         let unknown = Answer::at_once(vec![Err(GroupError::UnknownMember); members.len()]);
         let Some(at) = self.find_group(name) else { return Ok(unknown) };
         let turn = self.broker.group_turn(now, at, |group| group.leave(now, members));
@@ -186,7 +189,8 @@ impl Caller {
         commit: Commit<'_>,
     ) -> Result<Answer<Result<Results, GroupError>>, Error> {
         self.may_use_group(name)?;
-        self.has_room(&self.broker.core)?;
+        let metadata: usize = commit.offsets.iter().map(|offset| offset.metadata.len()).sum();
+        self.has_room(commit.offsets.len() * OFFSET_BYTES_MAX + metadata)?;
         loop {
             let at = match self.find_group(name) {
                 Some(at) => at,

@@ -1,5 +1,6 @@
 //! The core: what a protocol may see of Sabir. No socket, no file, no clock, no task.
 
+pub mod admission;
 mod broker;
 mod bytes;
 pub mod caller;

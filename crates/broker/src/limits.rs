@@ -6,10 +6,15 @@ use std::time::Duration;
 pub const NAME_MAX: usize = 255;
 /// Partitions of one topic.
 pub const PARTITIONS_MAX: u32 = 10_000;
-/// An operation is admitted while less than this is staged, in bytes, whatever its own size.
+/// A publish is admitted while less than this is staged, in bytes, whatever its own size.
 pub const STAGED_MAX: usize = 4 << 20;
-/// The largest single operation, in bytes: a frame with the stage full before it must hold it.
+/// What is admitted at once at most, in bytes: a frame with the stage full before must hold it.
 pub const OPERATION_MAX: usize = 48 << 20;
+/// Single records wait in no line: they are admitted while less than this is staged, in bytes.
+pub const BESIDE_STAGED_MAX: usize = STAGED_MAX + (1 << 20);
+/// Effects that are no publish are admitted as long as no more than this is staged with them: what
+/// publishes may fill leaves room for them.
+pub const EFFECTS_STAGED_MAX: usize = 60 << 20;
 /// Payloads of at least this many bytes are shared with the stage instead of copied into it.
 pub const SHARE_MIN: usize = 64 << 10;
 /// A batch takes further single records while it has at most this many bytes, and records.
@@ -37,6 +42,8 @@ pub const QUOTA_BURST: Duration = Duration::from_secs(1);
 pub const QUOTA_DEBT_MAX: Duration = Duration::from_secs(600);
 
 const _: () = assert!(QUOTA_BURST.as_nanos() < QUOTA_DEBT_MAX.as_nanos());
-const _: () = assert!(STAGED_MAX + OPERATION_MAX < sabir_storage::frame::FRAME_MAX);
+const _: () = assert!(BESIDE_STAGED_MAX + OPERATION_MAX < EFFECTS_STAGED_MAX);
+// The rest is for the fronts of effects and sections.
+const _: () = assert!(EFFECTS_STAGED_MAX + (2 << 20) < sabir_storage::frame::FRAME_MAX);
 const _: () = assert!(SHARE_MIN < STAGED_MAX);
 const _: () = assert!(TURN_BYTES < STAGED_MAX && SHARE_MIN <= TURN_BYTES);

@@ -12,7 +12,7 @@ use sabir_storage::frame::Secret;
 use sabir_storage::log::{LogId, LogView, TailBatch};
 use sabir_storage::state::Kind;
 use sabir_storage::store::{Store, StoreError};
-use sabir_storage::ticket::FrameNo;
+use sabir_storage::ticket::{Class, FrameNo};
 use sabir_storage::wal::replay::{self, End, ReplayError};
 
 use crate::broker::OpenError;
@@ -290,7 +290,7 @@ impl Recovery<'_> {
             bytes: batch,
         });
         if next > view.visible() {
-            view.show(next);
+            view.show(next, &mut Vec::new());
         }
         Ok(Some(view))
     }
@@ -320,6 +320,9 @@ pub(crate) fn enter(
 ) -> Arc<Topic> {
     let before = catalog.topic_by_uuid(&row.uuid);
     let effective = defaults.with(&row.policy);
+    if effective.durability == Class::Os {
+        core.expect_os();
+    }
     let mut partitions = before.map_or_else(Vec::new, |topic| topic.partitions.clone());
     for partition in &partitions {
         if let Some(log) = core.lock(partition.shard).logs.get_mut(&partition.log) {

@@ -129,7 +129,7 @@ impl Broker {
             written: self.wal.marks().get(Class::Os).max(durable),
             durable,
             backlog: self.wal.backlog(),
-            staged: self.core.staged_bytes(),
+            staged: self.core.admission.staged(),
             recent,
             unbundled,
             cold: self.reader.bytes(),

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use proptest::prelude::*;
+use sabir_broker::admission::LinePlace;
 use sabir_broker::batch::build::{Builder, Record};
 use sabir_broker::batch::encode::{Encoder, Value};
 use sabir_broker::batch::records::records;
@@ -16,7 +17,7 @@ use sabir_broker::declare::Declare;
 use sabir_broker::error::Kind;
 use sabir_broker::fetch::Found;
 use sabir_broker::policy::Identity;
-use sabir_broker::publish::{Outcome, PublishOp};
+use sabir_broker::publish::{Outcome, Outcomes, PublishOp};
 use sabir_broker::pump::Pump;
 use sabir_broker::random::Seeded;
 use sabir_broker::shard::AppendOp;
@@ -130,8 +131,10 @@ impl House {
         let header = validate(&batch).expect("well made");
         let place = &self.topic.partitions[partition];
         let op = (place.shard, AppendOp { log: place.log, batch, header });
-        let placed = self.caller.append(NOW, &[op], &Waker::none()).pop().expect("one");
-        placed.expect("taken").base
+        let (mut place, mut outcomes) = (LinePlace::default(), Outcomes::new());
+        let done = self.caller.append(NOW, &[op], &Waker::none(), &mut place, &mut outcomes);
+        done.expect("room");
+        outcomes[0].as_ref().expect("taken").base
     }
 
     /// All batches that can be read.

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
+use sabir_broker::admission::LinePlace;
 use sabir_broker::batch::build::{Builder, Record};
 use sabir_broker::batch::records::records;
 use sabir_broker::batch::validate;
@@ -13,6 +14,7 @@ use sabir_broker::clock::{Clock, Instant, Now};
 use sabir_broker::declare::Declare;
 use sabir_broker::fetch::Found;
 use sabir_broker::policy::Identity;
+use sabir_broker::publish::Outcomes;
 use sabir_broker::random::Seeded;
 use sabir_broker::repair::{self, Repair};
 use sabir_broker::shard::AppendOp;
@@ -59,7 +61,10 @@ fn append(caller: &Caller, topic: &str, partition: usize, count: usize, size: us
     let batch = Bytes::from(builder.seal());
     let header = validate(&batch).expect("well made");
     let op = (place.shard, AppendOp { log: place.log, batch, header });
-    let placed = caller.append(NOW, &[op], &Waker::none()).pop().expect("one").expect("appended");
+    let (mut room, mut outcomes) = (LinePlace::default(), Outcomes::new());
+    let done = caller.append(NOW, &[op], &Waker::none(), &mut room, &mut outcomes);
+    done.expect("room");
+    let placed = outcomes.pop().expect("one outcome").expect("appended");
     while !caller.is_kept(placed.ticket) {
         std::thread::yield_now();
     }

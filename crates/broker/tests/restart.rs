@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use sabir_broker::admission::LinePlace;
 use sabir_broker::batch::build::{Builder, Record};
 use sabir_broker::batch::{Header, validate};
 use sabir_broker::caller::Caller;
@@ -11,6 +12,7 @@ use sabir_broker::declare::Declare;
 use sabir_broker::error::Kind;
 use sabir_broker::fetch::Found;
 use sabir_broker::policy::Identity;
+use sabir_broker::publish::Outcomes;
 use sabir_broker::random::Seeded;
 use sabir_broker::shard::AppendOp;
 use sabir_broker::topic::{Policy, Topic};
@@ -88,7 +90,10 @@ impl Bench {
         let header = validate(&batch).expect("well made");
         let place = &self.topic(topic).partitions[partition];
         let op = (place.shard, AppendOp { log: place.log, batch, header });
-        self.caller.append(NOW, &[op], &Waker::none()).pop().expect("one outcome")
+        let mut outcomes = Outcomes::new();
+        let (me, mut place) = (Waker::none(), LinePlace::default());
+        self.caller.append(NOW, &[op], &me, &mut place, &mut outcomes)?;
+        outcomes.pop().expect("one outcome")
     }
 
     /// Base offset and record count of every batch that can be read, from the first offset on.

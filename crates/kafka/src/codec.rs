@@ -19,9 +19,10 @@ pub use error::{DecodeError, EncodeError};
 pub use header::{RequestHeader, ResponseHeader};
 pub use reader::Reader;
 pub use records::Records;
-pub use writer::Writer;
+pub use writer::{Splices, Writer};
 
 use bytes::{Bytes, BytesMut};
+use smallvec::SmallVec;
 
 use crate::api::ApiKey;
 
@@ -58,6 +59,9 @@ pub trait Message<'a>: Sized {
     }
 }
 
+/// A list that nearly always has one element, which it then holds in place.
+pub type Few<T> = SmallVec<[T; 1]>;
+
 /// A struct inside a message.
 pub(crate) trait Part<'a>: Sized {
     /// The fewest bytes one takes in this version; never 0 where an array of it can occur.
@@ -76,41 +80,26 @@ pub fn decode_body<'a, M: Message<'a>>(body: &'a [u8], version: i16) -> Result<M
     Ok(message)
 }
 
-/// Where the chunks of an encoded frame go, in order.
-pub trait Sink {
-    /// Takes the next chunk.
-    fn put(&mut self, chunk: Bytes);
-}
-
-impl Sink for Vec<Bytes> {
-    fn put(&mut self, chunk: Bytes) {
-        self.push(chunk);
-    }
-}
-
 /// Encodes a response with its length prefix and header: the chunks of one frame, in order.
 pub fn frame_response<'a, M: Message<'a>>(
     correlation_id: i32,
     version: i16,
     message: &M,
 ) -> Result<Vec<Bytes>, EncodeError> {
-    let mut chunks = Vec::with_capacity(1);
     let mut buffer = BytesMut::with_capacity(FRAME_GUESS_BYTES);
-    frame_response_into(&mut buffer, correlation_id, version, message, &mut chunks)?;
-    Ok(chunks)
+    let splices = frame_response_into(&mut buffer, correlation_id, version, message)?;
+    Ok(writer::chunks(buffer.freeze(), splices))
 }
 
-/// Like [`frame_response`], with a buffer that is used again: the connection keeps `buffer` and
-/// thus allocates once for many small responses. Returns the bytes of the frame, its length prefix
-/// included. After an error nothing was put into the sink.
+/// Like [`frame_response`], over a buffer that is used again: what was in it is replaced by the
+/// frame without its records, which are returned with their places in the buffer.
 pub fn frame_response_into<'a, M: Message<'a>>(
     buffer: &mut BytesMut,
     correlation_id: i32,
     version: i16,
     message: &M,
-    sink: &mut impl Sink,
-) -> Result<usize, EncodeError> {
-    frame_held_response_into(buffer, (correlation_id, 0), version, message, sink)
+) -> Result<Splices, EncodeError> {
+    frame_held_response_into(buffer, (correlation_id, 0), version, message)
 }
 
 /// Like [`frame_response_into`], for a client that is held back: besides the correlation id, how
@@ -120,11 +109,10 @@ pub fn frame_held_response_into<'a, M: Message<'a>>(
     (correlation_id, throttle_ms): (i32, i32),
     version: i16,
     message: &M,
-    sink: &mut impl Sink,
-) -> Result<usize, EncodeError> {
+) -> Result<Splices, EncodeError> {
     let header = ResponseHeader { correlation_id };
     let header_version = M::KEY.response_header_version(version);
-    frame(buffer, sink, |writer| {
+    frame(buffer, |writer| {
         writer.hold(throttle_ms);
         header.write(writer, header_version);
         message.encode(writer, version);
@@ -140,26 +128,21 @@ pub fn frame_request<'a, M: Message<'a>>(
 ) -> Result<Vec<Bytes>, EncodeError> {
     let header =
         RequestHeader { api_key: M::KEY.number(), api_version: version, correlation_id, client_id };
-    let mut chunks = Vec::with_capacity(1);
     let mut buffer = BytesMut::with_capacity(FRAME_GUESS_BYTES);
-    frame(&mut buffer, &mut chunks, |writer| {
+    let splices = frame(&mut buffer, |writer| {
         header.write(writer, M::KEY.request_header_version(version));
         message.encode(writer, version);
     })?;
-    Ok(chunks)
+    Ok(writer::chunks(buffer.freeze(), splices))
 }
 
 /// First size of a frame's buffer: most responses fit.
 const FRAME_GUESS_BYTES: usize = 256;
 
-fn frame(
-    buffer: &mut BytesMut,
-    sink: &mut impl Sink,
-    fill: impl FnOnce(&mut Writer),
-) -> Result<usize, EncodeError> {
+fn frame(buffer: &mut BytesMut, fill: impl FnOnce(&mut Writer)) -> Result<Splices, EncodeError> {
     let mut writer = Writer::framed(std::mem::take(buffer));
     fill(&mut writer);
-    let (bytes, rest) = writer.finish_framed(sink)?;
-    *buffer = rest;
-    Ok(bytes)
+    let (written, splices) = writer.finish_framed()?;
+    *buffer = written;
+    Ok(splices)
 }

@@ -1,7 +1,6 @@
 //! One Kafka connection: frames in, responses out in the order of the requests. A response leaves
 //! when what it rests on is durable; the next request is read meanwhile.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,6 +15,7 @@ use sabir_net::connection::{Close, Connection, Peer, Step};
 use crate::api::ApiKey;
 use crate::codec::{Message, RequestHeader, frame_held_response_into};
 use crate::error_code::ErrorCode;
+use crate::replies::{Replies, Reply};
 use crate::request::{self, Outcome, Waiting};
 use crate::session::Sessions;
 use crate::settings::Settings;
@@ -24,12 +24,6 @@ use crate::settings::Settings;
 const TURN_BYTES: usize = 256 << 10;
 /// Bytes of the length before each frame.
 const PREFIX: usize = 4;
-
-/// A response that is encoded and waits for its ticket.
-pub struct Reply {
-    pub ticket: Ticket,
-    pub frame: Vec<Bytes>,
-}
 
 /// The numbers at the front of a request.
 #[derive(Clone, Debug)]
@@ -50,6 +44,8 @@ pub struct Context<'a> {
     pub random: &'a mut dyn Random,
     pub me: &'a Waker,
     pub buffer: &'a mut BytesMut,
+    /// How the client called itself last.
+    pub client: &'a mut Option<Arc<str>>,
 }
 
 impl Context<'_> {
@@ -61,6 +57,14 @@ impl Context<'_> {
         if tells { self.caller.catalog_ticket() } else { Ticket::DONE }
     }
 
+    /// The name that a request gives its client: nearly always the same, and then shared.
+    pub fn client_id(&mut self, name: Option<&str>) -> Option<Arc<str>> {
+        if self.client.as_deref() != name {
+            *self.client = name.map(Into::into);
+        }
+        self.client.clone()
+    }
+
     /// Encodes a response that may leave once `ticket` is reached.
     pub fn reply<'m, M: Message<'m>>(
         &mut self,
@@ -68,13 +72,13 @@ impl Context<'_> {
         message: &M,
         ticket: Ticket,
     ) -> Result<Reply, Close> {
-        let mut frame = Vec::new();
         let hold = self.caller.hold(self.now).as_nanos().div_ceil(1_000_000);
         let front = (head.correlation, i32::try_from(hold).unwrap_or(i32::MAX));
-        frame_held_response_into(self.buffer, front, head.version, message, &mut frame).map_err(
-            |error| Close::because(format!("{} cannot be answered: {error}", head.key.name())),
-        )?;
-        Ok(Reply { ticket, frame })
+        let splices = frame_held_response_into(self.buffer, front, head.version, message);
+        let splices = splices.map_err(|error| {
+            Close::because(format!("{} cannot be answered: {error}", head.key.name()))
+        })?;
+        Ok(Reply { ticket, len: self.buffer.len(), splices })
     }
 }
 
@@ -84,12 +88,13 @@ pub struct KafkaConnection {
     peer: Peer,
     caller: Caller,
     sessions: Sessions,
-    replies: VecDeque<Reply>,
+    replies: Replies,
     /// The last request, when it cannot be answered yet: nothing is read behind it.
     waiting: Option<Box<dyn Waiting>>,
     /// The ticket that this connection was last registered for.
     registered: Ticket,
     buffer: BytesMut,
+    client: Option<Arc<str>>,
     expects: usize,
     deadline: Instant,
     heard: bool,
@@ -114,10 +119,11 @@ impl KafkaConnection {
             peer,
             caller,
             sessions: Sessions::default(),
-            replies: VecDeque::new(),
+            replies: Replies::default(),
             waiting: None,
             registered: Ticket::DONE,
             buffer: BytesMut::new(),
+            client: None,
             expects: 0,
             heard: false,
             muted: None,
@@ -144,7 +150,7 @@ impl KafkaConnection {
     }
 
     fn on_request(&mut self, frame: Bytes, step: &mut Step<'_>) -> Result<(), Close> {
-        let KafkaConnection { settings, peer, caller, sessions, buffer, .. } = self;
+        let KafkaConnection { settings, peer, caller, sessions, buffer, client, .. } = self;
         let mut context = Context {
             caller,
             settings,
@@ -154,10 +160,11 @@ impl KafkaConnection {
             random: step.random,
             me: step.me,
             buffer,
+            client,
         };
         context.caller.request(step.now);
         match request::handle(&mut context, frame)? {
-            Outcome::Reply(reply) => self.replies.push_back(reply),
+            Outcome::Reply(reply) => self.replies.push(reply, &mut self.buffer),
             Outcome::Wait(waiting) => self.waiting = Some(waiting),
             Outcome::Silent => {}
         }
@@ -175,7 +182,7 @@ impl KafkaConnection {
     /// Asks the waiting request again.
     fn ask_again(&mut self, step: &mut Step<'_>) -> Result<(), Close> {
         let Some(mut waiting) = self.waiting.take() else { return Ok(()) };
-        let KafkaConnection { settings, peer, caller, sessions, buffer, .. } = self;
+        let KafkaConnection { settings, peer, caller, sessions, buffer, client, .. } = self;
         let mut context = Context {
             caller,
             settings,
@@ -185,9 +192,10 @@ impl KafkaConnection {
             random: step.random,
             me: step.me,
             buffer,
+            client,
         };
         match waiting.poll(&mut context)? {
-            Some(Outcome::Reply(reply)) => self.replies.push_back(reply),
+            Some(Outcome::Reply(reply)) => self.replies.push(reply, &mut self.buffer),
             Some(Outcome::Silent) => {}
             Some(Outcome::Wait(next)) => self.waiting = Some(next),
             None => self.waiting = Some(waiting),
@@ -198,17 +206,14 @@ impl KafkaConnection {
 
     /// Sends every response whose ticket is reached, in order.
     fn send(&mut self, step: &mut Step<'_>) {
-        while let Some(reply) = self.replies.pop_front_if(|reply| self.caller.is_kept(reply.ticket))
-        {
-            reply.frame.into_iter().for_each(|part| step.out.share(part));
-        }
+        self.replies.send(step.out, |ticket| self.caller.is_kept(ticket));
         // Appends wake their connection by themselves; a reply that rests on something older, or
         // on somebody else's effect, has to ask for it.
-        if let Some(first) = self.replies.front()
-            && self.registered != first.ticket
+        if let Some(first) = self.replies.first()
+            && self.registered != first
         {
-            self.registered = first.ticket;
-            self.caller.wait(first.ticket, step.me);
+            self.registered = first;
+            self.caller.wait(first, step.me);
         }
     }
 }

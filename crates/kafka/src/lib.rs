@@ -12,6 +12,7 @@ pub mod generated;
 mod groups;
 mod names;
 mod operations;
+mod replies;
 mod request;
 mod session;
 mod settings;

@@ -31,7 +31,8 @@ use sabir_net::connection::Close;
 
 use crate::api::ApiKey;
 use crate::codec::{Message, Reader, RequestHeader};
-use crate::connection::{Context, Head, Reply};
+use crate::connection::{Context, Head};
+use crate::replies::Reply;
 
 /// What became of a request.
 pub enum Outcome {
@@ -109,7 +110,7 @@ pub fn handle(context: &mut Context<'_>, frame: Bytes) -> Result<Outcome, Close>
     let mut reader = Reader::new(&frame);
     let header = RequestHeader::read(&mut reader, key.request_header_version(version))
         .map_err(|error| malformed(&error))?;
-    head.client_id = header.client_id.map(Into::into);
+    head.client_id = context.client_id(header.client_id);
     let body = frame.slice_ref(reader.rest());
     let handler = match key {
         ApiKey::Produce => produce::handle,

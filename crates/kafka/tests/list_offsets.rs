@@ -96,10 +96,10 @@ impl Talk {
     }
 
     fn produce(&mut self, name: &str, index: i32, batch: &[u8]) {
-        let partition_data = vec![PartitionProduceData { index, records: Some(batch) }];
+        let partition_data = [PartitionProduceData { index, records: Some(batch) }].into();
         let topic = TopicProduceData { name, partition_data, ..TopicProduceData::default() };
         let request =
-            ProduceRequest { acks: -1, topic_data: vec![topic], ..ProduceRequest::default() };
+            ProduceRequest { acks: -1, topic_data: [topic].into(), ..ProduceRequest::default() };
         let answer = self.ask(9, &request);
         let answer: ProduceResponse<'_> = decode_body(&answer, 9).unwrap();
         assert_eq!(answer.responses[0].partition_responses[0].error_code, 0, "{name} {index}");

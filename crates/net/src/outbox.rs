@@ -5,14 +5,17 @@ use std::io::IoSlice;
 
 use bytes::{Buf, Bytes, BytesMut};
 
+use crate::pool;
+
 /// Shared payloads up to this size are copied; a vectored write of many small pieces costs more.
 const COPY_MAX: usize = 2048;
 /// From here on, the connection reads no further requests.
 pub const FULL_BYTES: usize = 1024 * 1024;
-/// First size of the buffer for small things.
-const OPEN_BYTES: usize = 256;
+/// Places in the list of parts that an idle connection keeps.
+const KEPT_PARTS_MAX: usize = 4;
 
-/// What a connection has to send. Shared payloads are not copied.
+/// What a connection has to send. Shared payloads are not copied. Invariant: `open` follows after
+/// all of `parts`.
 #[derive(Debug, Default)]
 pub struct Outbox {
     parts: VecDeque<Bytes>,
@@ -38,7 +41,7 @@ impl Outbox {
     /// The buffer to encode small things into.
     pub fn buffer(&mut self) -> &mut BytesMut {
         if self.open.capacity() == 0 {
-            self.open.reserve(OPEN_BYTES);
+            self.open = pool::take_small();
         }
         &mut self.open
     }
@@ -46,7 +49,7 @@ impl Outbox {
     /// Appends a shared payload.
     pub fn share(&mut self, part: Bytes) {
         if part.len() <= COPY_MAX {
-            self.open.extend_from_slice(&part);
+            self.buffer().extend_from_slice(&part);
             return;
         }
         self.seal();
@@ -63,11 +66,13 @@ impl Outbox {
     }
 
     /// The next pieces for one vectored write; returns how many of `slices` were set.
-    pub fn fill<'a>(&'a mut self, slices: &mut [IoSlice<'a>]) -> usize {
-        self.seal();
-        let count = self.parts.len().min(slices.len());
-        for (slice, part) in slices.iter_mut().zip(&self.parts) {
-            *slice = IoSlice::new(part);
+    pub fn fill<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
+        let open = Some(&*self.open).filter(|open| !open.is_empty());
+        let pieces = self.parts.iter().map(|part| &**part).chain(open);
+        let mut count = 0;
+        for (slice, piece) in slices.iter_mut().zip(pieces) {
+            *slice = IoSlice::new(piece);
+            count += 1;
         }
         count
     }
@@ -75,19 +80,22 @@ impl Outbox {
     /// Gives the memory of an empty outbox back.
     pub fn release(&mut self) {
         if self.is_empty() {
-            *self = Outbox::default();
+            pool::give_small(std::mem::take(&mut self.open));
+            self.parts.shrink_to(KEPT_PARTS_MAX);
         }
     }
 
     /// Drops the first `sent` bytes.
     pub fn advance(&mut self, mut sent: usize) {
-        assert!(sent <= self.queued, "sent more than was queued");
-        self.queued -= sent;
+        assert!(sent <= self.len(), "sent more than was queued");
         while sent > 0 {
-            let first = self.parts.front_mut().expect("queued counts the parts");
+            let Some(first) = self.parts.front_mut() else {
+                return self.open.advance(sent);
+            };
             let step = sent.min(first.len());
             first.advance(step);
             sent -= step;
+            self.queued -= step;
             if first.is_empty() {
                 self.parts.pop_front();
             }

@@ -7,6 +7,7 @@ mod base64;
 mod cli;
 mod config;
 mod exposure;
+mod herald;
 mod holder;
 mod kafka;
 mod logging;

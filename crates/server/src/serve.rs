@@ -28,7 +28,7 @@ use crate::logging::{self, LogLevel};
 use crate::metrics::Source;
 use crate::protocols::{self, Serve};
 use crate::shutdown::{Signals, Wish};
-use crate::{holder, ready, ticker};
+use crate::{herald, holder, ready, ticker};
 
 /// How long connections may take to finish once the server stops; it has to be gone after 5 s.
 const DRAIN_MAX: Duration = Duration::from_secs(4);
@@ -69,6 +69,7 @@ async fn serve(
     let mut signals = Signals::listen().context("cannot listen to signals")?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::start());
     let broker = open_broker(&settings)?;
+    let heralding = herald::start(&broker);
     broker.start(clock.clone()).context("cannot start the threads of the broker")?;
     let ticking = ticker::start(broker.clone(), clock.clone());
     let admin = Admin::new(broker.clone(), clock.clone(), settings.kafka.default_partitions);
@@ -90,6 +91,7 @@ async fn serve(
     }
     ticking.abort();
     broker.close();
+    heralding.abort();
     tracing::info!("stopped");
     Ok(())
 }

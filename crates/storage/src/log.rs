@@ -180,7 +180,9 @@ impl LogView {
     pub fn remove(&self) {
         self.gone.store(true, Ordering::Release);
         self.body.write().tail.clear();
-        self.wake_watchers();
+        let mut woken = Vec::new();
+        self.take_watchers(&mut woken);
+        woken.iter().for_each(Waker::wake);
     }
 
     pub fn is_gone(&self) -> bool {
@@ -203,21 +205,20 @@ impl LogView {
         body.tail.push_back(batch);
     }
 
-    /// Makes everything below `upto` visible and wakes who waits for it.
-    pub fn show(&self, upto: Offset) {
+    /// Makes everything below `upto` visible; adds whom to wake to `woken`.
+    pub fn show(&self, upto: Offset, woken: &mut Vec<Waker>) {
         let before = self.visible.fetch_max(upto, Ordering::AcqRel);
         assert!(before <= upto, "what is visible stays visible");
-        self.wake_watchers();
+        self.take_watchers(woken);
     }
 
-    fn wake_watchers(&self) {
+    fn take_watchers(&self, woken: &mut Vec<Waker>) {
         if self.watched.swap(false, Ordering::AcqRel) {
-            for waker in self.watchers.lock().drain(..) {
-                if planted::active(Bug::LoseReader) {
-                    continue;
-                }
-                waker.wake();
+            let mut watchers = self.watchers.lock();
+            if planted::active(Bug::LoseReader) {
+                watchers.clear();
             }
+            woken.append(&mut watchers);
         }
     }
 

@@ -24,6 +24,8 @@ struct Inner {
     bundled: FrameNo,
     /// Bytes in frames above `bundled`.
     fresh: usize,
+    /// How many of them somebody waits for; 0 = nobody.
+    wanted: usize,
     closed: bool,
 }
 
@@ -49,19 +51,25 @@ impl Recent {
         inner.bytes += bytes;
         inner.fresh += bytes;
         inner.entries.push_back(Entry { frame, bytes, views });
+        let enough = inner.wanted > 0 && inner.fresh >= inner.wanted;
         drop(inner);
-        self.more.notify_one();
+        // Each frame passes here: who waits for many is not woken for one.
+        if enough {
+            self.more.notify_one();
+        }
     }
 
     /// Waits until at least `fresh` bytes are unbundled, but no longer than `most`.
     pub fn wait_for_work(&self, fresh: usize, most: Duration) {
         let mut inner = self.inner.lock();
         let until = std::time::Instant::now() + most;
+        inner.wanted = fresh;
         while inner.fresh < fresh && !inner.closed {
             if self.more.wait_until(&mut inner, until).timed_out() {
-                return;
+                break;
             }
         }
+        inner.wanted = 0;
     }
 
     /// Bytes in memory, and how many of them no blob holds.

@@ -18,7 +18,7 @@ use crate::frame::{Classes, FRAME_MAX, Secret, Section};
 use crate::planted::{self, Bug};
 use crate::recent::Recent;
 use crate::ticket::{Class, FrameNo, Marks, Ticket};
-use crate::wake::Waker;
+use crate::wake::{Herald, Waker};
 use files::Files;
 
 /// What waits to be cut.
@@ -33,6 +33,8 @@ pub struct Staged {
 pub trait FrameSource: Send + Sync {
     /// What is waiting; cheap, reads atomics.
     fn staged(&self) -> Staged;
+    /// True where work of class `os` may come, which must be written while a sync runs; cheap.
+    fn expects_os(&self) -> bool;
     /// Takes the stage of every shard as the content of frame `number`; from then on shards stage
     /// for the next frame.
     fn cut(&self, number: FrameNo) -> Vec<Section>;
@@ -140,9 +142,12 @@ pub struct WalParts {
     pub pool: Arc<Pool>,
     /// Told of every written frame that holds batches.
     pub recent: Arc<Recent>,
+    /// Wakes who waits for a mark.
+    pub herald: Arc<Herald>,
 }
 
-/// The WAL in files of one directory, written by one thread and synced by another.
+/// The WAL in files of one directory. One thread writes; it syncs as well where nobody waits
+/// for less than that, else another does.
 pub struct FileWal {
     shared: Arc<Shared>,
     threads: Mutex<Vec<std::thread::JoinHandle<()>>>,
@@ -156,6 +161,7 @@ struct Shared {
     marks: Arc<Marks>,
     pool: Arc<Pool>,
     recent: Arc<Recent>,
+    herald: Arc<Herald>,
     fresh_max: usize,
     files: Files,
     state: Mutex<writer::State>,
@@ -205,7 +211,7 @@ impl FileWal {
         end: replay::End,
         source: Arc<dyn FrameSource>,
     ) -> std::io::Result<FileWal> {
-        let WalParts { disk, secret, pool, recent } = parts;
+        let WalParts { disk, secret, pool, recent, herald } = parts;
         assert!(end.next > 0, "frames are numbered from 1");
         let generation = end.generation + 1;
         let next = end.next;
@@ -218,6 +224,7 @@ impl FileWal {
             marks: Arc::new(Marks::new(next - 1)),
             pool,
             recent,
+            herald,
             fresh_max: settings.fresh_max,
             files,
             state: Mutex::new(writer::State::new(next)),
@@ -336,34 +343,31 @@ impl Shared {
         self.waiting[ticket.class() as usize].fetch_min(ticket.frame(), Ordering::SeqCst);
         // The mark may have passed before the entry stood: look once more.
         if self.marks.reached(ticket) {
-            self.fire_waiters(ticket.class());
+            let mut due = Vec::new();
+            self.take_waiters(ticket.class(), &mut due);
+            self.herald.wake(&mut due);
         }
     }
 
-    fn fire_waiters(&self, class: Class) {
+    /// Adds to `due` who waits for what the mark has reached.
+    fn take_waiters(&self, class: Class, due: &mut Vec<Waker>) {
         let upto = self.marks.get(class);
         let lowest = &self.waiting[class as usize];
         if lowest.load(Ordering::SeqCst) > upto {
             return;
         }
-        let mut due = Vec::new();
-        {
-            let mut waiters = self.waiters.lock();
-            waiters.retain(|(ticket, waker)| {
-                let reached = ticket.class() == class && ticket.frame() <= upto;
-                if reached {
-                    due.push(waker.clone());
-                }
-                !reached
-            });
-            let left = waiters.iter().filter(|(ticket, _)| ticket.class() == class);
-            let left = left.map(|(ticket, _)| ticket.frame()).min().unwrap_or(u64::MAX);
-            lowest.store(left, Ordering::SeqCst);
-        }
+        let mut waiters = self.waiters.lock();
+        let reached =
+            |(ticket, _): &mut (Ticket, Waker)| ticket.class() == class && ticket.frame() <= upto;
+        let woken = waiters.extract_if(.., reached).map(|(_, waker)| waker);
         if planted::active(Bug::LoseWaiter) {
-            return;
+            woken.for_each(drop);
+        } else {
+            due.extend(woken);
         }
-        due.iter().for_each(Waker::wake);
+        let left = waiters.iter().filter(|(ticket, _)| ticket.class() == class);
+        let left = left.map(|(ticket, _)| ticket.frame()).min().unwrap_or(u64::MAX);
+        lowest.store(left, Ordering::SeqCst);
     }
 }
 

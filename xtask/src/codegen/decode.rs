@@ -144,6 +144,9 @@ fn read(api: &Api, one: &Struct, field: &Field) -> String {
                 read
             }
         }
+        (Type::Array(_), _) if message::is_few(api, field) => {
+            format!("r.few_structs({flexible}, version)")
+        }
         (Type::Array(ty), nullable) => array(api, ty, flexible, nullable),
         (Type::Struct(_), Some(nullable)) => {
             format!("r.struct_opt({nullable}, |r| {})", element(one, &field.ty, flexible))

@@ -72,7 +72,10 @@ fn structure(api: &Api, one: &Struct, out: &mut String) {
 }
 
 fn value(api: &Api, one: &Struct, field: &Field) -> String {
-    let plain = plain(api, one, &field.ty);
+    let mut plain = plain(api, one, &field.ty);
+    if message::is_few(api, field) {
+        plain += ".into()";
+    }
     match field.nullable_condition(one.versions) {
         None => plain,
         Some(nullable) => format!("f.option({nullable}, |f| {plain})")

@@ -13,7 +13,11 @@ pub fn file(api: &Api) -> String {
         default(api, one, &mut body);
         functions(api, one, &mut body);
     }
-    let mut uses = vec!["DecodeError", "Message"];
+    let mut uses = vec!["DecodeError"];
+    if body.contains("Few<") {
+        uses.push("Few");
+    }
+    uses.push("Message");
     if body.contains("Part<") {
         uses.push("Part");
     }
@@ -90,7 +94,27 @@ fn has_vec(one: &Struct) -> bool {
     one.fields.iter().any(|field| matches!(field.ty, Type::Array(_) | Type::Struct(_)))
 }
 
+/// Arrays on the hot path, which nearly always have one element: no allocation for that one.
+const FEW: [(&str, &[&str]); 2] = [
+    ("Produce", &["TopicData", "PartitionData", "Responses", "PartitionResponses"]),
+    ("Fetch", &["Topics", "Partitions", "Responses"]),
+];
+
+/// Whether the array is kept in place as long as it has one element.
+pub fn is_few(api: &Api, field: &Field) -> bool {
+    let listed = FEW.iter().any(|(name, fields)| {
+        *name == api.name && fields.iter().any(|few| names::snake(few) == names::snake(&field.name))
+    });
+    let structs = matches!(&field.ty, Type::Array(ty) if matches!(**ty, Type::Struct(_)));
+    listed && structs && field.nullable.is_none() && field.tag.is_none()
+}
+
 fn rust_type(api: &Api, one: &Struct, field: &Field) -> String {
+    if is_few(api, field)
+        && let Type::Array(element) = &field.ty
+    {
+        return format!("Few<{}>", plain_type(api, one, element));
+    }
     let plain = plain_type(api, one, &field.ty);
     if field.nullable.is_some() { format!("Option<{plain}>") } else { plain }
 }
@@ -129,7 +153,7 @@ pub fn method(ty: &Type) -> &'static str {
 }
 
 /// The value of a field where there is none, as Rust.
-pub fn default_value(_api: &Api, field: &Field) -> String {
+pub fn default_value(api: &Api, field: &Field) -> String {
     if field.default.as_deref() == Some("null") || (is_null_by_default(field)) {
         return "None".to_owned();
     }
@@ -139,6 +163,7 @@ pub fn default_value(_api: &Api, field: &Field) -> String {
         (Type::Str, default) => format!("{:?}", default.as_deref().unwrap_or("")),
         (Type::Bytes, _) => "&[][..]".to_owned(),
         (Type::Records, _) => "Default::default()".to_owned(),
+        (Type::Array(_), _) if is_few(api, field) => "Few::new()".to_owned(),
         (Type::Array(_), _) => "Vec::new()".to_owned(),
         (Type::Struct(name), _) => format!("{name}::default()"),
         (Type::F64, default) => default.as_deref().unwrap_or("0.0").to_owned(),

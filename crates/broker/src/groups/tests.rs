@@ -279,7 +279,8 @@ fn rows_bring_a_group_back_and_replay_over_them_changes_nothing() {
     };
     let image = |core: &crate::core::Core| core.lock(at_g.shard).groups.map[&at_g.id].group.image();
 
-    let (fresh, names) = (crate::core::Core::new(core.count(), |_| {}), GroupNames::default());
+    let (fresh, names) =
+        (crate::core::Core::new(core.count(), Arc::default(), |_| {}), GroupNames::default());
     let restore = Restore { core: &fresh, names: &names, settings: group_settings };
     let mut rows = changes.put.clone();
     rows.sort();

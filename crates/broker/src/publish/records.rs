@@ -113,7 +113,7 @@ impl Caller {
         while from < ops.len() {
             let (count, bytes) = turn(&ops[from..]);
             let to = from + count;
-            let reserved = match self.admit(&self.broker.core, bytes) {
+            let reserved = match self.admit_beside(bytes) {
                 Ok(reserved) => reserved,
                 Err(error) => {
                     outcomes[from..].fill(Err(error));

@@ -160,7 +160,7 @@ impl Pass<'_> {
             view.push(TailBatch { base, next, max_timestamp, frame, bytes: batch });
         }
         if next > view.visible() {
-            view.show(next);
+            view.show(next, &mut Vec::new());
         }
         Some(view)
     }
@@ -185,7 +185,7 @@ impl Pass<'_> {
             }
         }
         if lost.end > view.visible() {
-            view.show(lost.end);
+            view.show(lost.end, &mut Vec::new());
         }
     }
 
@@ -200,7 +200,7 @@ impl Pass<'_> {
         }
         locked.skip_to(log, start);
         if start > view.visible() {
-            view.show(start);
+            view.show(start, &mut Vec::new());
         }
         locked.replay_start(log, start);
     }

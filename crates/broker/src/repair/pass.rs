@@ -340,7 +340,7 @@ impl<'a> Pass<'a> {
         let next = next(&locked);
         drop(locked);
         if next > view.visible() {
-            view.show(next);
+            view.show(next, &mut Vec::new());
         }
     }
 

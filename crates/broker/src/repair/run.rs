@@ -187,7 +187,7 @@ impl Work {
         let recent = Arc::new(Recent::default());
         let (store, listed) =
             repair::store_over(disk.clone(), recent.clone(), &rows.rows).map_err(Error::other)?;
-        let core = Arc::new(Core::new(ident.shards, |why: &WalLoss| {
+        let core = Arc::new(Core::new(ident.shards, Arc::default(), |why: &WalLoss| {
             tracing::error!(%why, "stopping: nothing can be repaired any more");
         }));
         let (catalog, store) = (Arc::new(Catalog::default()), Arc::new(store));
@@ -383,6 +383,7 @@ impl Work {
             (shard.open, shard.epoch) = (end.next, epoch);
         }
         let parts = WalParts {
+            herald: Arc::default(),
             disk: repair::beside_old_wal(self.disk.clone()),
             secret: self.ident.secret,
             pool: Arc::default(),

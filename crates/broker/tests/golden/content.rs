@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use sabir_broker::admission::LinePlace;
 use sabir_broker::batch::build::{Builder, Record};
 use sabir_broker::batch::{records, validate};
 use sabir_broker::caller::Caller;
@@ -13,6 +14,7 @@ use sabir_broker::fetch::Found;
 use sabir_broker::group::{Commit, Join, OffsetCommit, Sync};
 use sabir_broker::groups::Asked;
 use sabir_broker::policy::Identity;
+use sabir_broker::publish::{Appended, Outcomes};
 use sabir_broker::random::Seeded;
 use sabir_broker::shard::AppendOp;
 use sabir_broker::ticket::Ticket;
@@ -66,13 +68,19 @@ pub fn declare(caller: &Caller, name: &str, partitions: u32, policy: Policy) -> 
     topic
 }
 
+fn append_one(caller: &Caller, op: (u16, AppendOp)) -> Appended {
+    let mut outcomes = Outcomes::new();
+    caller.append(NOW, &[op], &Waker::none(), &mut LinePlace::default(), &mut outcomes)?;
+    outcomes.pop().expect("one outcome")
+}
+
 fn append(caller: &Caller, topic: &str, partition: usize, batch: Vec<u8>) {
     let topic = caller.topic(topic).expect("declared");
     let batch = Bytes::from(batch);
     let header = validate(&batch).expect("well made");
     let place = &topic.partitions[partition];
     let op = (place.shard, AppendOp { log: place.log, batch, header });
-    let placed = caller.append(NOW, &[op], &Waker::none()).pop().expect("one outcome");
+    let placed = append_one(caller, op);
     kept(caller, placed.expect("appended").ticket);
 }
 
@@ -286,7 +294,7 @@ pub fn check(disk: &Arc<SimDisk>) {
     let batch = Bytes::from(known);
     let header = validate(&batch).expect("well made");
     let op = (place.shard, AppendOp { log: place.log, batch, header });
-    let again = caller.append(NOW, &[op], &Waker::none()).pop().expect("one").expect("known");
+    let again = append_one(&caller, op).expect("known");
     assert_eq!((again.base, again.known), (2, true), "a resend is known again");
     assert_eq!(caller.broker().cluster_id().len(), 16);
     caller.broker().close();

@@ -1,7 +1,7 @@
 //! Reads fields from the front of a byte slice, checking every length against what is left and
 //! every array against a memory budget before it reserves anything.
 
-use super::{DecodeError, Part};
+use super::{DecodeError, Few, Part};
 
 /// Memory that the arrays of a message may take: this many times its bytes, and a base.
 const BUDGET_FACTOR: usize = 8;
@@ -212,6 +212,17 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// Takes the memory for an array out of the budget.
+    #[inline]
+    fn reserve<T>(&mut self, count: usize, smallest: usize) -> Result<(), DecodeError> {
+        if count.saturating_mul(smallest) > self.rest.len() {
+            return Err(DecodeError::LongArray);
+        }
+        let memory = count.saturating_mul(size_of::<T>());
+        self.budget = self.budget.checked_sub(memory).ok_or(DecodeError::OverBudget)?;
+        Ok(())
+    }
+
     #[inline]
     fn elements<T>(
         &mut self,
@@ -219,11 +230,7 @@ impl<'a> Reader<'a> {
         smallest: usize,
         mut element: impl FnMut(&mut Self) -> Result<T, DecodeError>,
     ) -> Result<Vec<T>, DecodeError> {
-        if count.saturating_mul(smallest) > self.rest.len() {
-            return Err(DecodeError::LongArray);
-        }
-        let memory = count.saturating_mul(size_of::<T>());
-        self.budget = self.budget.checked_sub(memory).ok_or(DecodeError::OverBudget)?;
+        self.reserve::<T>(count, smallest)?;
         let mut elements = Vec::with_capacity(count);
         for _ in 0..count {
             elements.push(element(self)?);
@@ -239,6 +246,24 @@ impl<'a> Reader<'a> {
         version: i16,
     ) -> Result<Vec<T>, DecodeError> {
         self.array(flexible, T::smallest(version), |reader| T::read(reader, version))
+    }
+
+    /// The same for an array that nearly always has one element.
+    #[inline]
+    pub(crate) fn few_structs<T: Part<'a>>(
+        &mut self,
+        flexible: bool,
+        version: i16,
+    ) -> Result<Few<T>, DecodeError> {
+        let count = self.long_len(flexible)?.ok_or(DecodeError::NegativeLength)?;
+        // A single one lies in the memory of what it is part of.
+        let apart = if count > 1 { count } else { 0 };
+        self.reserve::<T>(apart, T::smallest(version))?;
+        let mut elements = Few::with_capacity(count);
+        for _ in 0..count {
+            elements.push(T::read(self, version)?);
+        }
+        Ok(elements)
     }
 
     /// An array of structs that may be null if `nullable` says so.

@@ -2,30 +2,31 @@
 
 use bytes::{BufMut, Bytes, BytesMut};
 
-use super::{EncodeError, Part, Records, Sink};
+use smallvec::SmallVec;
+
+use super::{EncodeError, Part, Records};
 
 /// Records up to this many bytes are copied into the buffer: a chunk of its own costs more.
 const SPLICE_BYTES_MIN: usize = 512;
 
-/// An encoder. The output is a list of chunks, in order: what was written field by field, and
-/// between it the records that were handed over whole.
+/// An encoder. The output is one buffer that is written field by field, and the records that were
+/// handed over whole, with their places in it.
 ///
 /// The first thing that cannot be written is remembered; the output is then refused at the end.
 /// `flexible` is as in [`super::Reader`].
 #[derive(Debug, Default)]
 pub struct Writer {
-    /// The chunk that began the output, kept writable because the frame length goes into its front;
-    /// none until records were spliced.
-    front: Option<BytesMut>,
-    /// Whole chunks between `front` and `buffer`.
-    chunks: Vec<Bytes>,
-    /// Bytes in `chunks`.
-    chunks_bytes: usize,
-    /// What is being written.
     buffer: BytesMut,
+    /// Records that belong before the byte of `buffer` at this place; in rising order.
+    splices: Splices,
+    /// Bytes in `splices`.
+    spliced: usize,
     throttle_ms: i32,
     error: Option<EncodeError>,
 }
+
+/// Shared bytes, each with its place among others. Most responses have none, most of the rest one.
+pub type Splices = SmallVec<[(usize, Bytes); 1]>;
 
 impl Writer {
     /// An empty writer.
@@ -34,7 +35,7 @@ impl Writer {
     }
 
     /// A writer whose output begins with the length of the rest, for [`Writer::finish_framed`]. It
-    /// appends to `buffer`, which must be empty.
+    /// writes over what is in `buffer`.
     pub(super) fn framed(mut buffer: BytesMut) -> Self {
         buffer.clear();
         buffer.put_i32(0);
@@ -43,47 +44,28 @@ impl Writer {
 
     /// Ends writing: the chunks in order, none of them empty.
     pub fn finish(self) -> Result<Vec<Bytes>, EncodeError> {
-        let mut chunks = Vec::with_capacity(self.chunks.len().saturating_add(2));
-        self.drain_into(&mut chunks)?;
-        Ok(chunks)
+        match self.error {
+            Some(error) => Err(error),
+            None => Ok(chunks(self.buffer.freeze(), self.splices)),
+        }
     }
 
-    /// Ends writing a frame: sets its length, puts the chunks into `sink`, and returns the bytes of
-    /// the frame (length prefix included) and the unused room of the buffer.
-    pub(super) fn finish_framed(
-        mut self,
-        sink: &mut impl Sink,
-    ) -> Result<(usize, BytesMut), EncodeError> {
-        let bytes = self.len();
-        let body = bytes.checked_sub(4).and_then(|body| i32::try_from(body).ok());
-        let length = body.ok_or(EncodeError::TooLong)?.to_be_bytes();
-        let front = self.front.as_mut().unwrap_or(&mut self.buffer);
-        let place = front.first_chunk_mut::<4>().ok_or(EncodeError::TooLong)?;
-        *place = length;
-        let room = self.drain_into(sink)?;
-        Ok((bytes, room))
-    }
-
-    fn drain_into(mut self, sink: &mut impl Sink) -> Result<BytesMut, EncodeError> {
+    /// Ends writing a frame and sets its length: the bytes that were written field by field, and
+    /// what belongs between them.
+    pub(super) fn finish_framed(mut self) -> Result<(BytesMut, Splices), EncodeError> {
         if let Some(error) = self.error {
             return Err(error);
         }
-        if let Some(front) = self.front.filter(|front| !front.is_empty()) {
-            sink.put(front.freeze());
-        }
-        for chunk in self.chunks {
-            sink.put(chunk);
-        }
-        if !self.buffer.is_empty() {
-            sink.put(self.buffer.split().freeze());
-        }
-        Ok(self.buffer)
+        let body = self.len().checked_sub(4).and_then(|body| i32::try_from(body).ok());
+        let length = body.ok_or(EncodeError::TooLong)?.to_be_bytes();
+        let place = self.buffer.first_chunk_mut::<4>().ok_or(EncodeError::TooLong)?;
+        *place = length;
+        Ok((self.buffer, self.splices))
     }
 
     /// Bytes written so far.
     pub fn len(&self) -> usize {
-        let front = self.front.as_ref().map_or(0, BytesMut::len);
-        front.saturating_add(self.chunks_bytes).saturating_add(self.buffer.len())
+        self.spliced.saturating_add(self.buffer.len())
     }
 
     pub fn is_empty(&self) -> bool {
@@ -276,18 +258,8 @@ impl Writer {
             self.buffer.put_slice(chunk);
             return;
         }
-        let before = self.buffer.split();
-        if self.front.is_none() {
-            self.front = Some(before);
-        } else if !before.is_empty() {
-            self.push_chunk(before.freeze());
-        }
-        self.push_chunk(chunk.clone());
-    }
-
-    fn push_chunk(&mut self, chunk: Bytes) {
-        self.chunks_bytes = self.chunks_bytes.saturating_add(chunk.len());
-        self.chunks.push(chunk);
+        self.spliced = self.spliced.saturating_add(chunk.len());
+        self.splices.push((self.buffer.len(), chunk.clone()));
     }
 
     /// An array that is not null.
@@ -388,6 +360,19 @@ impl Writer {
             field.rotate_right(prefix_len);
         }
     }
+}
+
+/// Written bytes with what belongs between them, in one list.
+pub(super) fn chunks(mut written: Bytes, splices: Splices) -> Vec<Bytes> {
+    let mut chunks = Vec::with_capacity(splices.len().saturating_mul(2).saturating_add(1));
+    let mut from = 0_usize;
+    for (place, chunk) in splices {
+        let before = written.split_to(place.saturating_sub(from));
+        from = place;
+        chunks.extend([before, chunk].into_iter().filter(|chunk| !chunk.is_empty()));
+    }
+    chunks.extend(Some(written).filter(|chunk| !chunk.is_empty()));
+    chunks
 }
 
 /// The bytes of an unsigned variable-length integer and how many of them count.

@@ -14,7 +14,7 @@ use sabir_broker::wake::Waker;
 use sabir_net::connection::Close;
 
 use super::{Outcome, Waiting, decode};
-use crate::codec::Records;
+use crate::codec::{Few, Records};
 use crate::connection::{Context, Head};
 use crate::error_code::ErrorCode;
 use crate::errors::of_topic;
@@ -38,11 +38,12 @@ struct Fetch {
     min_bytes: usize,
     max_bytes: usize,
     isolation: i8,
+    /// What is read, if it is not in a session.
     parts: Parts,
-    /// The session to answer for, and whether only what changed is to be named.
+    /// The session to answer for, and whether only what changed is to be named; 0 = none.
     session: i32,
     incremental: bool,
-    watched: Vec<Arc<sabir_broker::log::LogView>>,
+    watched: Few<Arc<sabir_broker::log::LogView>>,
 }
 
 /// What one look at a partition gave.
@@ -67,7 +68,7 @@ pub fn handle(context: &mut Context<'_>, head: Head, body: &Bytes) -> Result<Out
         parts: Parts::default(),
         session: 0,
         incremental: false,
-        watched: Vec::new(),
+        watched: Few::new(),
         head,
     };
     if let Err(code) = fetch.begin(context, &request) {
@@ -107,7 +108,8 @@ impl Fetch {
             context.sessions.end(id);
             add(&mut self.parts, request);
             if self.parts.len() <= most && self.parts.len() > 0 {
-                self.session = context.sessions.begin(self.parts.clone(), context.random);
+                let parts = std::mem::take(&mut self.parts);
+                self.session = context.sessions.begin(parts, context.random);
             }
             return Ok(());
         }
@@ -127,17 +129,38 @@ impl Fetch {
             return Err(ErrorCode::FetchSessionIdNotFound);
         }
         (self.session, self.incremental) = (id, true);
-        self.parts = session.parts.clone();
         Ok(())
+    }
+
+    /// Lends what is read: out of the session, or the request's own.
+    fn swap_parts(&mut self, context: &mut Context<'_>, lent: &mut Parts) {
+        let home = match context.sessions.get(self.session) {
+            Some(session) => &mut session.parts,
+            None => &mut self.parts,
+        };
+        std::mem::swap(home, lent);
     }
 
     /// Reads all partitions once; answers if that is enough, or time is up. With `watch` the
     /// connection is woken when there is more, also if that is before the reading.
     fn look(&mut self, context: &mut Context<'_>, watch: bool) -> Result<Option<Outcome>, Close> {
-        let mut seen = Vec::with_capacity(self.parts.len());
+        let mut parts = Parts::default();
+        self.swap_parts(context, &mut parts);
+        let (seen, enough) = self.see(context, &parts, watch);
+        self.swap_parts(context, &mut parts);
+        if !enough && context.now.mono < self.deadline {
+            return Ok(None);
+        }
+        self.unwatch(context.me);
+        self.answer(context, seen).map(Some)
+    }
+
+    /// What is there now, and whether that is worth an answer.
+    fn see(&mut self, context: &Context<'_>, parts: &Parts, watch: bool) -> (Few<Seen>, bool) {
+        let mut seen = Few::with_capacity(parts.len());
         let mut room = self.max_bytes;
         let (mut total, mut enough) = (0, false);
-        for part in self.parts.iter() {
+        for part in parts.iter() {
             let found = find(context, self.head.version, part);
             if watch && let Ok((_, partition)) = &found {
                 partition.view.watch(context.me);
@@ -152,19 +175,15 @@ impl Fetch {
             enough |= found.told.error != 0 || found.diverging.is_some();
             seen.push(found);
         }
-        enough |= total >= self.min_bytes || self.parts.len() == 0;
-        if !enough && context.now.mono < self.deadline {
-            return Ok(None);
-        }
-        self.unwatch(context.me);
-        self.answer(context, seen).map(Some)
+        enough |= total >= self.min_bytes || parts.len() == 0;
+        (seen, enough)
     }
 
     fn unwatch(&mut self, me: &Waker) {
         self.watched.drain(..).for_each(|view| view.unwatch(me));
     }
 
-    fn answer(&self, context: &mut Context<'_>, mut seen: Vec<Seen>) -> Result<Outcome, Close> {
+    fn answer(&self, context: &mut Context<'_>, mut seen: Few<Seen>) -> Result<Outcome, Close> {
         if let Some(session) = context.sessions.get(self.session) {
             for seen in &seen {
                 session.parts.tell(&seen.key, seen.told, seen.bytes > 0);
@@ -175,7 +194,7 @@ impl Fetch {
         let told = seen
             .iter_mut()
             .filter(|seen| !self.incremental || seen.bytes > 0 || seen.before != Some(seen.told));
-        let mut responses: Vec<FetchableTopicResponse<'_>> = Vec::new();
+        let mut responses: Few<FetchableTopicResponse<'_>> = Few::new();
         for seen in told {
             let records = std::mem::take(&mut seen.records);
             let (name, topic_id, _) = &seen.key;
@@ -186,7 +205,7 @@ impl Fetch {
                 responses.push(FetchableTopicResponse {
                     topic: name,
                     topic_id: *topic_id,
-                    partitions: Vec::new(),
+                    partitions: Few::new(),
                 });
             }
             let last = responses.last_mut().expect("just pushed");

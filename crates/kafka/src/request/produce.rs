@@ -3,25 +3,28 @@
 use std::borrow::Cow;
 
 use bytes::Bytes;
+use sabir_broker::admission::LinePlace;
 use sabir_broker::batch;
 use sabir_broker::caller::Caller;
 use sabir_broker::clock::Instant;
-use sabir_broker::error::{Error, Kind};
 use sabir_broker::policy::{Action, Resource};
-use sabir_broker::shard::{AppendOp, Placed};
+use sabir_broker::publish::Outcomes;
+use sabir_broker::shard::AppendOp;
 use sabir_broker::ticket::Ticket;
 use sabir_broker::topic::Topic;
 use sabir_broker::wake::Waker;
 use sabir_net::connection::Close;
 
 use super::{Outcome, Waiting, decode};
-use crate::connection::{Context, Head, Reply};
+use crate::codec::Few;
+use crate::connection::{Context, Head};
 use crate::error_code::ErrorCode;
 use crate::errors::{of_batch, of_topic};
 use crate::generated::produce::{
     LeaderIdAndEpoch, PartitionProduceResponse, ProduceRequest, ProduceResponse,
     TopicProduceResponse,
 };
+use crate::replies::Reply;
 
 /// Below this version records are message sets, which are not converted.
 const BATCHES_FROM: i16 = 3;
@@ -38,15 +41,15 @@ struct Produce {
     head: Head,
     body: Bytes,
     acks: i16,
-    results: Vec<Checked>,
-    ops: Vec<(u16, AppendOp)>,
+    results: Few<Checked>,
+    ops: Few<(u16, AppendOp)>,
     /// One per operation that was tried, in order.
-    outcomes: Vec<Appended>,
+    outcomes: Outcomes,
+    /// Where it waits for room.
+    place: LinePlace,
     /// The broker's time in the records, where the topic wants it.
-    append_ms: Vec<Option<i64>>,
+    append_ms: Few<Option<i64>>,
 }
-
-type Appended = Result<Placed, Error>;
 
 pub fn handle(context: &mut Context<'_>, head: Head, body: &Bytes) -> Result<Outcome, Close> {
     let request: ProduceRequest<'_> = decode(&head, body)?;
@@ -55,10 +58,11 @@ pub fn handle(context: &mut Context<'_>, head: Head, body: &Bytes) -> Result<Out
         head,
         body: body.clone(),
         acks,
-        results: Vec::new(),
-        ops: Vec::new(),
-        outcomes: Vec::new(),
-        append_ms: Vec::new(),
+        results: Few::new(),
+        ops: Few::new(),
+        outcomes: Outcomes::new(),
+        place: LinePlace::default(),
+        append_ms: Few::new(),
     };
     let whole = refuse_whole(&produce.head, &request);
     for topic in &request.topic_data {
@@ -78,11 +82,11 @@ pub fn handle(context: &mut Context<'_>, head: Head, body: &Bytes) -> Result<Out
             });
         }
     }
-    drop(request);
-    match produce.append(context)? {
-        Some(outcome) => Ok(outcome),
-        None => Ok(Outcome::Wait(Box::new(produce))),
+    if produce.append(context) {
+        return produce.answer(context, &request);
     }
+    drop(request);
+    Ok(Outcome::Wait(Box::new(produce)))
 }
 
 /// What is wrong with the request as a whole.
@@ -169,29 +173,34 @@ fn check(
 }
 
 impl Produce {
-    /// Appends what is left; None = it has to wait for room.
-    fn append(&mut self, context: &mut Context<'_>) -> Result<Option<Outcome>, Close> {
+    /// Appends what is left; false = it has to wait for room.
+    fn append(&mut self, context: &mut Context<'_>) -> bool {
         let left = &self.ops[self.outcomes.len()..];
-        for outcome in context.caller.append(context.now, left, context.me) {
-            if let Err(Error { kind: Kind::Throttled, wait: Some(ticket), .. }) = &outcome {
-                context.caller.wait(*ticket, context.me);
-                return Ok(None);
+        let Context { caller, now, me, .. } = context;
+        match caller.append(*now, left, me, &mut self.place, &mut self.outcomes) {
+            Ok(()) => true,
+            Err(error) => {
+                if let Some(ticket) = error.wait {
+                    caller.wait(ticket, me);
+                }
+                false
             }
-            self.outcomes.push(outcome);
         }
-        self.answer(context).map(Some)
     }
 
-    fn answer(&self, context: &mut Context<'_>) -> Result<Outcome, Close> {
+    fn answer(
+        &self,
+        context: &mut Context<'_>,
+        request: &ProduceRequest<'_>,
+    ) -> Result<Outcome, Close> {
         if self.acks == 0 {
             return self.silent();
         }
-        let request: ProduceRequest<'_> = decode(&self.head, &self.body)?;
         let mut ticket = Ticket::DONE;
         let mut results = self.results.iter();
-        let mut responses = Vec::with_capacity(request.topic_data.len());
+        let mut responses = Few::with_capacity(request.topic_data.len());
         for topic in &request.topic_data {
-            let mut partitions = Vec::with_capacity(topic.partition_data.len());
+            let mut partitions = Few::with_capacity(topic.partition_data.len());
             for partition in &topic.partition_data {
                 let result = results.next().expect("one result per partition");
                 partitions.push(self.describe(partition.index, result, &mut ticket));
@@ -258,14 +267,20 @@ impl Produce {
 
 impl Waiting for Produce {
     fn poll(&mut self, context: &mut Context<'_>) -> Result<Option<Outcome>, Close> {
-        self.append(context)
+        if !self.append(context) {
+            return Ok(None);
+        }
+        let request = decode(&self.head, &self.body)?;
+        self.answer(context, &request).map(Some)
     }
 
     fn deadline(&self) -> Option<Instant> {
         None
     }
 
-    fn cancel(&mut self, _caller: &Caller, _me: &Waker) {}
+    fn cancel(&mut self, _caller: &Caller, _me: &Waker) {
+        self.place = LinePlace::default();
+    }
 
     fn may_end(&self) -> bool {
         false

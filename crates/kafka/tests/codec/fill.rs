@@ -122,13 +122,13 @@ fn produce_of_produce_request<'a>(f: &mut Filler, version: i16) -> produce::Prod
         transactional_id: if version >= 3 { f.option(true, Filler::str) } else { None },
         acks: f.i16(),
         timeout_ms: f.i32(),
-        topic_data: f.array(|f| produce_of_topic_produce_data(f, version)),
+        topic_data: f.array(|f| produce_of_topic_produce_data(f, version)).into(),
     }
 }
 
 fn produce_of_produce_response<'a>(f: &mut Filler, version: i16) -> produce::ProduceResponse<'a> {
     produce::ProduceResponse {
-        responses: f.array(|f| produce_of_topic_produce_response(f, version)),
+        responses: f.array(|f| produce_of_topic_produce_response(f, version)).into(),
         throttle_time_ms: if version >= 1 { f.i32() } else { 0 },
         node_endpoints: if version >= 10 {
             f.array(|f| produce_of_node_endpoint(f, version))
@@ -143,7 +143,7 @@ fn produce_of_topic_produce_data<'a>(
     produce::TopicProduceData {
         name: if version <= 12 { f.str() } else { "" },
         topic_id: if version == 13 { f.uuid() } else { [0; 16] },
-        partition_data: f.array(|f| produce_of_partition_produce_data(f, version)),
+        partition_data: f.array(|f| produce_of_partition_produce_data(f, version)).into(),
     }
 }
 
@@ -164,7 +164,7 @@ fn produce_of_topic_produce_response<'a>(
     produce::TopicProduceResponse {
         name: if version <= 12 { f.str() } else { "" },
         topic_id: if version == 13 { f.uuid() } else { [0; 16] },
-        partition_responses: f.array(|f| produce_of_partition_produce_response(f, version)),
+        partition_responses: f.array(|f| produce_of_partition_produce_response(f, version)).into(),
     }
 }
 
@@ -227,7 +227,7 @@ fn fetch_of_fetch_request<'a>(f: &mut Filler, version: i16) -> fetch::FetchReque
         isolation_level: f.i8(),
         session_id: if version >= 7 { f.i32() } else { 0 },
         session_epoch: if version >= 7 { f.i32() } else { -1 },
-        topics: f.array(|f| fetch_of_fetch_topic(f, version)),
+        topics: f.array(|f| fetch_of_fetch_topic(f, version)).into(),
         forgotten_topics_data: if version >= 7 {
             f.array(|f| fetch_of_forgotten_topic(f, version))
         } else { Vec::new() },
@@ -240,7 +240,7 @@ fn fetch_of_fetch_response<'a>(f: &mut Filler, version: i16) -> fetch::FetchResp
         throttle_time_ms: f.i32(),
         error_code: if version >= 7 { f.i16() } else { 0 },
         session_id: if version >= 7 { f.i32() } else { 0 },
-        responses: f.array(|f| fetch_of_fetchable_topic_response(f, version)),
+        responses: f.array(|f| fetch_of_fetchable_topic_response(f, version)).into(),
         node_endpoints: if version >= 16 {
             f.array(|f| fetch_of_node_endpoint(f, version))
         } else { Vec::new() },
@@ -258,7 +258,7 @@ fn fetch_of_fetch_topic<'a>(f: &mut Filler, version: i16) -> fetch::FetchTopic<'
     fetch::FetchTopic {
         topic: if version <= 12 { f.str() } else { "" },
         topic_id: if version >= 13 { f.uuid() } else { [0; 16] },
-        partitions: f.array(|f| fetch_of_fetch_partition(f, version)),
+        partitions: f.array(|f| fetch_of_fetch_partition(f, version)).into(),
     }
 }
 
@@ -290,7 +290,7 @@ fn fetch_of_fetchable_topic_response<'a>(
     fetch::FetchableTopicResponse {
         topic: if version <= 12 { f.str() } else { "" },
         topic_id: if version >= 13 { f.uuid() } else { [0; 16] },
-        partitions: f.array(|f| fetch_of_partition_data(f, version)),
+        partitions: f.array(|f| fetch_of_partition_data(f, version)).into(),
     }
 }
 

@@ -14,6 +14,7 @@ const TEXTS: [&str; 5] = [
 ];
 
 /// Produces one value after another.
+#[derive(Clone)]
 pub struct Filler {
     state: u64,
     /// Every array has elements and nothing is null.

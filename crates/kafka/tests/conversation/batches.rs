@@ -47,11 +47,13 @@ pub fn produce<'a>(
         transactional_id: None,
         acks,
         timeout_ms: 1000,
-        topic_data: vec![TopicProduceData {
+        topic_data: [TopicProduceData {
             name: topic,
             topic_id: id,
-            partition_data: vec![PartitionProduceData { index: partition, records: Some(records) }],
-        }],
+            partition_data: [PartitionProduceData { index: partition, records: Some(records) }]
+                .into(),
+        }]
+        .into(),
     }
 }
 
@@ -75,7 +77,7 @@ pub fn fetch(topic: &str, id: [u8; 16], partitions: Vec<FetchPartition>) -> Fetc
         max_bytes: 1 << 20,
         session_id: 0,
         session_epoch: -1,
-        topics: vec![FetchTopic { topic, topic_id: id, partitions }],
+        topics: [FetchTopic { topic, topic_id: id, partitions: partitions.into() }].into(),
         ..FetchRequest::default()
     }
 }

@@ -20,4 +20,5 @@ mod page;
 mod produce;
 mod quotas;
 mod records;
+mod room;
 mod sessions;

@@ -144,7 +144,7 @@ fn a_consumer_pays_for_what_it_gets_and_once() {
     let most = FetchRequest { max_wait_ms: 500, min_bytes: 1 << 20, ..fetch("t", id, vec![]) };
     let ask = |offset| {
         let mut request = most.clone();
-        request.topics[0].partitions = vec![part(0, offset)];
+        request.topics[0].partitions = [part(0, offset)].into();
         request
     };
     talk.say(12, &ask(0));

@@ -2,6 +2,7 @@
 
 use sabir_kafka::Settings;
 use sabir_kafka::api::ApiKey;
+use sabir_kafka::codec::Few;
 use sabir_kafka::error_code::ErrorCode;
 use sabir_kafka::generated::fetch::{FetchRequest, FetchResponse, FetchTopic, ForgottenTopic};
 
@@ -22,7 +23,7 @@ fn told(heard: &Heard) -> (i32, Vec<(i32, bool)>) {
 
 /// A request of a session that changes nothing of it.
 fn next<'a>(session_id: i32, session_epoch: i32) -> FetchRequest<'a> {
-    let topics = Vec::new();
+    let topics = Few::new();
     FetchRequest { session_id, session_epoch, topics, ..fetch("", [0; 16], Vec::new()) }
 }
 
@@ -46,7 +47,8 @@ fn a_session_names_only_what_changed() {
         let heard = talk.ask(version, &next(session, 2));
         assert_eq!(told(&heard), (session, vec![(1, true)]));
         // The client goes on behind what it got, adds nothing, and forgets a partition.
-        let topics = vec![FetchTopic { topic: "t", topic_id: id, partitions: vec![part(1, 1)] }];
+        let partitions = [part(1, 1)].into();
+        let topics = [FetchTopic { topic: "t", topic_id: id, partitions }].into();
         let forgotten = ForgottenTopic { topic: "t", topic_id: id, partitions: vec![2] };
         let request =
             FetchRequest { topics, forgotten_topics_data: vec![forgotten], ..next(session, 3) };

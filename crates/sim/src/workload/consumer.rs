@@ -182,7 +182,7 @@ impl Consumer {
                 None => topics.push(FetchTopic {
                     topic: &part.name,
                     topic_id: part.place.topic,
-                    partitions: vec![asked],
+                    partitions: [asked].into(),
                 }),
             }
         }
@@ -192,7 +192,7 @@ impl Consumer {
             max_bytes: self.plan.max_bytes,
             session_id,
             session_epoch,
-            topics,
+            topics: topics.into(),
             ..FetchRequest::default()
         };
         self.link.send(ctx.net, version, &request, Some(Ask::Fetch));

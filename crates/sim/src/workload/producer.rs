@@ -181,15 +181,20 @@ impl Producer {
                 None => topic_data.push(TopicProduceData {
                     name: &target.name,
                     topic_id: target.place.topic,
-                    partition_data: vec![data],
+                    partition_data: [data].into(),
                 }),
             }
         }
         let acks = self.plan.acks;
-        let request =
-            ProduceRequest { acks, timeout_ms: 1000, topic_data, ..ProduceRequest::default() };
+        let request = ProduceRequest {
+            acks,
+            timeout_ms: 1000,
+            topic_data: topic_data.into(),
+            ..ProduceRequest::default()
+        };
         let answered = (acks != 0).then(|| Ask::Produce(about.clone()));
         self.link.send(ctx.net, self.plan.version, &request, answered);
+        drop(request);
         if acks == 0 {
             for (place, number) in about {
                 self.take(place, number);

@@ -52,11 +52,12 @@ impl Rogue {
         let request = ProduceRequest {
             acks: -1,
             timeout_ms: 1000,
-            topic_data: vec![TopicProduceData {
+            topic_data: [TopicProduceData {
                 name: &topic.name,
                 topic_id: topic.id,
-                partition_data: vec![data],
-            }],
+                partition_data: [data].into(),
+            }]
+            .into(),
             ..ProduceRequest::default()
         };
         let promise = Promise::AtLeastOnce;

@@ -19,7 +19,7 @@ fn view() -> LogView {
     for at in 0..4 {
         view.push(batch(at * 10, at * 10 + 10, at.unsigned_abs() + 1));
     }
-    view.show(30);
+    view.show(30, &mut Vec::new());
     view.add_extents(&[extent(0, 10), extent(10, 20)]);
     view.evict(1);
     view
@@ -93,7 +93,7 @@ fn extents_are_stored_in_pages_of_which_only_changed_ones_are_written() {
 fn a_merged_stretch_stands_for_its_run_and_pages_behind_the_end_go() {
     let view = LogView::new(1, 0, 0, 0);
     (0..200).for_each(|at| view.add_extents(&[extent(at, at + 1)]));
-    view.show(200);
+    view.show(200, &mut Vec::new());
     view.take_pages();
     let run: Vec<_> = (10..160).map(|at| extent(at, at + 1)).collect();
     view.replace_extents(&run, extent(10, 160));

@@ -14,6 +14,7 @@ type Found = Vec<(FrameNo, Vec<u8>)>;
 #[derive(Default)]
 struct Source {
     staged: Mutex<Vec<Section>>,
+    expects_os: AtomicBool,
 }
 
 impl Source {
@@ -38,6 +39,10 @@ impl FrameSource for Source {
         }
     }
 
+    fn expects_os(&self) -> bool {
+        self.expects_os.load(Ordering::SeqCst)
+    }
+
     fn cut(&self, _number: FrameNo) -> Vec<Section> {
         std::mem::take(&mut *self.staged.lock())
     }
@@ -57,6 +62,7 @@ fn settings() -> WalSettings {
 
 fn parts(disk: &Arc<SimDisk>) -> WalParts {
     WalParts {
+        herald: Arc::default(),
         disk: Arc::new(Handle(disk.clone())),
         secret: SECRET,
         pool: Arc::default(),
@@ -161,28 +167,48 @@ proptest::proptest! {
     }
 }
 
-#[test]
-fn real_threads_make_every_waiter_hear_of_its_ticket() {
+/// Which rounds hold work of class `os`, and whether others ask for syncs meanwhile.
+fn check_real_threads(is_os: fn(u64) -> bool, asked: bool) {
     let disk = SimDisk::new();
     let (_, end) = read(&disk).expect("empty");
     let source = Arc::new(Source::default());
     let wal = FileWal::open(parts(&disk), settings(), end, source.clone()).expect("opens");
-    for round in 0..200u64 {
-        let (tell, heard) = std::sync::mpsc::sync_channel(4);
-        let waker = Waker::new(move || {
-            let _gone = tell.send(());
+    let done = AtomicBool::new(!asked);
+    std::thread::scope(|scope| {
+        source.expects_os.store((0..200).any(is_os), Ordering::SeqCst);
+        scope.spawn(|| {
+            while !done.load(Ordering::SeqCst) {
+                wal.sync_soon();
+                std::thread::yield_now();
+            }
         });
-        let class = if round % 3 == 0 { Class::Os } else { Class::Durable };
-        let ticket = Ticket::new(class, wal.marks().get(Class::Os) + 1);
-        source.stage(&[1; 100], class);
-        wal.notify();
-        wal.wait(ticket, &waker);
-        heard.recv_timeout(Duration::from_secs(5)).expect("woken");
-    }
+        for round in 0..200u64 {
+            let (tell, heard) = std::sync::mpsc::sync_channel(4);
+            let waker = Waker::new(move || {
+                let _gone = tell.send(());
+            });
+            let class = if is_os(round) { Class::Os } else { Class::Durable };
+            let ticket = Ticket::new(class, wal.marks().get(Class::Os) + 1);
+            source.stage(&[1; 100], class);
+            wal.notify();
+            wal.wait(ticket, &waker);
+            heard.recv_timeout(Duration::from_secs(5)).expect("woken");
+        }
+        done.store(true, Ordering::SeqCst);
+    });
     wal.close();
     disk.cut(Cut::Lost, || 0);
     let (found, _) = read(&disk).expect("whole");
     assert_eq!(found.iter().map(|(_, bytes)| bytes.len()).sum::<usize>(), 200 * 100);
+}
+
+#[test]
+fn real_threads_make_every_waiter_hear_of_its_ticket() {
+    for asked in [false, true] {
+        check_real_threads(|_| false, asked);
+        check_real_threads(|round| round.is_multiple_of(3), asked);
+        check_real_threads(|_| true, asked);
+    }
 }
 
 #[test]

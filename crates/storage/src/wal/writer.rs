@@ -1,6 +1,8 @@
-//! The threads of a WAL. The writer cuts, seals and writes; the syncer syncs, moves the durable
-//! mark and wakes. With only durable work the writer waits for the sync before it cuts again: what
-//! arrives meanwhile is the next group, so groups grow with load and no timer is needed.
+//! The threads of a WAL. The writer cuts, seals and writes; then what was written is synced, the
+//! durable mark moves, and who waits is woken. With only durable work nothing is cut before that:
+//! what arrives meanwhile is the next group, so groups grow with load and no timer is needed. The
+//! writer syncs by itself then, as handing over to another thread and back costs as much as all
+//! else. Where work may come that waits for no sync, the syncer does it.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -9,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use super::{Shared, WalLoss, WalWork};
 use crate::disk::DiskFile;
-use crate::frame::{Section, encode_frame};
+use crate::frame::{Classes, Section, encode_frame};
 use crate::log::{LogView, Offset, TailBatch};
 use crate::planted::{self, Bug};
 use crate::ticket::{Class, FrameNo};
@@ -79,9 +81,7 @@ impl State {
 
 /// Writes the opening frame and syncs it before anything else may follow.
 pub fn open(shared: &Shared) -> std::io::Result<()> {
-    let number = shared.state.lock().next;
-    let sections = shared.source.cut(number);
-    write_frame(shared, number, sections)?;
+    write_once(shared)?;
     sync(shared)
 }
 
@@ -124,8 +124,10 @@ pub fn write_loop(shared: &Shared) {
             Next::Witness(number) => write_frame(shared, number, shared.source.cut(number)),
             Next::Stop => break,
         };
-        if let Err(source) = result {
-            shared.source.lost(WalLoss { what: "written", source });
+        match result {
+            Ok(holds) if claims_sync(shared, holds) => sync_own(shared),
+            Ok(_) => {}
+            Err(source) => shared.source.lost(WalLoss { what: "written", source }),
         }
     }
     // Everything is synced once more, and a last frame says so.
@@ -144,6 +146,29 @@ pub fn write_loop(shared: &Shared) {
     state.sync_now = true;
     state.writer_done = true;
     shared.written.notify_one();
+}
+
+/// Decides who syncs the frame that was just written: true = the writer, at once.
+fn claims_sync(shared: &Shared, holds: Classes) -> bool {
+    let mut state = shared.state.lock();
+    let own = holds.durable && !shared.source.expects_os() && !state.syncing;
+    if own {
+        state.syncing = true;
+    } else if holds.durable || holds.os {
+        state.sync_now |= holds.durable;
+        shared.written.notify_one();
+    }
+    own
+}
+
+fn sync_own(shared: &Shared) {
+    if let Err(source) = sync(shared) {
+        shared.source.lost(WalLoss { what: "synced", source });
+    }
+    // Somebody else may have wanted one meanwhile.
+    if shared.state.lock().sync_now {
+        shared.written.notify_one();
+    }
 }
 
 /// Sleeps until there is something to write.
@@ -190,7 +215,7 @@ fn write_frame(
     shared: &Shared,
     number: FrameNo,
     mut sections: Vec<Section>,
-) -> std::io::Result<()> {
+) -> std::io::Result<Classes> {
     let synced = shared.marks.get(Class::Durable);
     let (buffer, padded, places) =
         encode_frame(shared.secret, number, shared.generation, synced, &sections, &shared.pool);
@@ -200,10 +225,10 @@ fn write_frame(
     assert!(synced < number, "frame {number} follows what is synced");
     let mut now = Pending { frame: number, ..Pending::default() };
     let mut later = Pending { frame: number, ..Pending::default() };
-    let mut durable = false;
+    let mut holds = Classes::default();
     let mut views = Vec::new();
     for (section, start) in sections.iter_mut().zip(places) {
-        durable |= section.classes.durable;
+        holds.merge(section.classes);
         for appended in section.appends.drain(..) {
             let at = start + appended.at;
             appended.view.push(TailBatch {
@@ -225,7 +250,7 @@ fn write_frame(
     }
     let content = !sections.is_empty();
     shared.recent.add(number, frame.len(), views);
-    note_written(shared, number, later, Written { content, durable, padded, file: target.file });
+    note_written(shared, number, later, Written { content, padded, file: target.file });
     shared.source.recycle(sections);
     reach(shared, Class::Os, number, vec![now]);
     if planted::active(Bug::AckEarly) {
@@ -234,12 +259,11 @@ fn write_frame(
     if shared.files.wants_spare() {
         shared.prepare.notify_one();
     }
-    Ok(())
+    Ok(holds)
 }
 
 struct Written {
     content: bool,
-    durable: bool,
     padded: usize,
     file: Arc<dyn DiskFile>,
 }
@@ -261,16 +285,10 @@ fn note_written(shared: &Shared, number: FrameNo, later: Pending, written: Writt
     if written.content && state.os_since.is_none() {
         state.os_since = state.last_write;
     }
-    if written.durable || state.unsynced_bytes >= OS_SYNC_BYTES {
-        state.sync_now = true;
-    }
-    if !written.content {
-        // A witness is not worth a sync of its own.
-        if state.synced + 1 == number {
-            state.synced = number;
-        }
-    } else {
-        shared.written.notify_one();
+    state.sync_now |= state.unsynced_bytes >= OS_SYNC_BYTES;
+    // A witness is not worth a sync of its own.
+    if !written.content && state.synced + 1 == number {
+        state.synced = number;
     }
 }
 
@@ -278,9 +296,13 @@ pub fn sync_loop(shared: &Shared) {
     loop {
         {
             let mut state = shared.state.lock();
-            while !state.sync_now {
+            while !state.sync_now || state.syncing {
                 if state.writer_done && state.pending.is_empty() {
                     return;
+                }
+                if state.syncing {
+                    shared.written.wait(&mut state);
+                    continue;
                 }
                 match state.os_since.map(|since| since + OS_SYNC) {
                     Some(due) if due <= Instant::now() => state.sync_now = true,
@@ -290,6 +312,7 @@ pub fn sync_loop(shared: &Shared) {
                     None => shared.written.wait(&mut state),
                 }
             }
+            state.syncing = true;
         }
         if let Err(source) = sync(shared) {
             shared.source.lost(WalLoss { what: "synced", source });
@@ -346,16 +369,19 @@ fn sync_file(file: &dyn DiskFile) -> std::io::Result<()> {
 
 /// Shows, then marks, then wakes; takes no shard's lock.
 fn reach(shared: &Shared, class: Class, upto: FrameNo, reached: Vec<Pending>) {
-    for pending in &reached {
-        for (view, next) in &pending.shows {
-            view.show(*next);
+    let mut woken = Vec::new();
+    for mut pending in reached {
+        if woken.is_empty() {
+            std::mem::swap(&mut woken, &mut pending.wakes);
+        }
+        woken.append(&mut pending.wakes);
+        for (view, next) in pending.shows {
+            view.show(next, &mut woken);
         }
     }
     shared.marks.raise(class, upto);
-    for pending in &reached {
-        pending.wakes.iter().for_each(Waker::wake);
-    }
-    shared.fire_waiters(class);
+    shared.take_waiters(class, &mut woken);
+    shared.herald.wake(&mut woken);
     shared.source.reached(class, upto);
 }
 

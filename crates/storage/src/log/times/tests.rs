@@ -70,7 +70,7 @@ fn plainly(batches: &[TailBatch], start: Offset, wanted: Wanted) -> Found {
 fn view(batches: &[TailBatch], start: Offset, visible: Offset) -> LogView {
     let view = LogView::new(7, 0, start, start);
     batches.iter().for_each(|batch| view.push(batch.clone()));
-    view.show(visible);
+    view.show(visible, &mut Vec::new());
     view
 }
 
