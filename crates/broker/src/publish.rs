@@ -55,10 +55,7 @@ impl Caller {
                 }
                 Err(error) if error.kind == Kind::Throttled => done = Err(error),
                 Err(error) => {
-                    rest.iter().for_each(|(shard, op)| core.lock(*shard).refuse(op));
-                    for (shard, op) in rest.iter().filter(|_| planted::active(Bug::AppendRefused)) {
-                        let _refused = core.lock(*shard).append(now, op, me);
-                    }
+                    self.refuse(now, rest, me);
                     outcomes.extend(rest.iter().map(|_| Err(error.clone())));
                     break;
                 }
@@ -76,6 +73,15 @@ impl Caller {
         }
         self.charge(now, Charge::BytesIn, bytes);
         done
+    }
+
+    /// Lets the shards take note of what they do not get.
+    fn refuse(&self, now: Now, ops: &[(u16, AppendOp)], me: &Waker) {
+        let core = &self.broker.core;
+        ops.iter().for_each(|(shard, op)| core.lock(*shard).refuse(op));
+        for (shard, op) in ops.iter().filter(|_| planted::active(Bug::AppendRefused)) {
+            let _refused = core.lock(*shard).append(now, op, me);
+        }
     }
 
     fn append_admitted(
