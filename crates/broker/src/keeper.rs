@@ -102,6 +102,7 @@ impl Keeper {
         settings: KeeperSettings,
     ) -> Keeper {
         assert!(settings.free_min.is_some(), "the settings were fitted to the disk");
+        store.recent.limit(settings.tail_bytes);
         let (stop, state) = (AtomicBool::new(false), Mutex::default());
         Keeper { core, catalog, store, wal, settings, stop, state }
     }

@@ -36,6 +36,7 @@ pub mod topic;
 pub mod upkeep;
 
 pub use broker::{Broker, OpenError, Settings};
+pub use sabir_storage::aligned::before_large as before_large_buffers;
 pub use sabir_storage::batch;
 pub use sabir_storage::log;
 pub use sabir_storage::ticket;

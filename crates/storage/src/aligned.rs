@@ -5,8 +5,8 @@
 use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
 use std::ops::{Deref, DerefMut};
 use std::ptr::NonNull;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Once, OnceLock};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -18,6 +18,22 @@ pub const PAGE: usize = 4096;
 const POOLED_MAX: usize = 8 << 20;
 /// Free memory that a pool holds on to at most, in bytes.
 const FREE_MAX: usize = 32 << 20;
+
+/// A buffer of this size is large, in bytes.
+const LARGE: usize = 256 << 10;
+
+static BEFORE_LARGE: OnceLock<fn()> = OnceLock::new();
+
+/// Has this called once, before the first large buffer of any pool is made: from then on memory is
+/// needed that an idle process does without. Only the first call of this counts.
+pub fn before_large(call: fn()) {
+    let _ = BEFORE_LARGE.set(call);
+}
+
+fn begin_large() {
+    static BEGUN: Once = Once::new();
+    BEGUN.call_once(|| BEFORE_LARGE.get().into_iter().for_each(|call| call()));
+}
 
 /// Rounds up to whole pages.
 pub fn page_up(len: usize) -> usize {
@@ -101,7 +117,12 @@ impl Pool {
             let place = free.iter().rposition(|buf| buf.len() == want);
             place.map(|place| free.remove(place))
         };
-        let buf = found.unwrap_or_else(|| AlignedBuf::zeroed(want));
+        let buf = found.unwrap_or_else(|| {
+            if want >= LARGE {
+                begin_large();
+            }
+            AlignedBuf::zeroed(want)
+        });
         self.used.fetch_add(buf.len(), Ordering::Relaxed);
         PooledBuf { buf: Some(buf), pool: self.clone() }
     }

@@ -2,7 +2,7 @@
 //! what can be let go once blobs hold it.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
@@ -33,11 +33,18 @@ struct Inner {
 #[derive(Default)]
 pub struct Recent {
     inner: Mutex<Inner>,
+    /// Bytes above which a new frame drives out old ones that blobs hold; none = it does not.
+    bytes_max: OnceLock<usize>,
     less: Condvar,
     more: Condvar,
 }
 
 impl Recent {
+    /// Sets how many bytes may stay in memory beside those that no blob holds; once.
+    pub fn limit(&self, bytes_max: usize) {
+        assert!(self.bytes_max.set(bytes_max).is_ok(), "the limit of recent frames is set once");
+    }
+
     /// Takes note of a written frame that holds batches of these logs.
     pub fn add(&self, frame: FrameNo, bytes: usize, mut views: Vec<Arc<LogView>>) {
         if views.is_empty() {
@@ -56,6 +63,9 @@ impl Recent {
         // Each frame passes here: who waits for many is not woken for one.
         if enough {
             self.more.notify_one();
+        }
+        if let Some(bytes_max) = self.bytes_max.get() {
+            self.evict(*bytes_max);
         }
     }
 
@@ -118,6 +128,7 @@ impl Recent {
 
     /// Lets go of bundled frames, oldest first, until at most `keep` bytes are left.
     pub fn evict(&self, keep: usize) {
+        let mut less = false;
         loop {
             let entry = {
                 let mut inner = self.inner.lock();
@@ -132,8 +143,11 @@ impl Recent {
                 entry
             };
             entry.views.iter().for_each(|view| view.evict(entry.frame));
+            less = true;
         }
-        self.less.notify_all();
+        if less {
+            self.less.notify_all();
+        }
     }
 
     /// Waits until less than `most` bytes are unbundled: the pace of the WAL when blobs are slower.
@@ -178,5 +192,22 @@ mod tests {
         assert_eq!(recent.bytes(), (200, 100));
         recent.evict(0);
         assert_eq!(recent.bytes(), (100, 100));
+    }
+
+    #[test]
+    fn a_new_frame_drives_out_what_blobs_hold_and_nothing_else() {
+        let recent = Recent::default();
+        recent.limit(250);
+        let views = || vec![Arc::new(LogView::new(1, 0, 0, 0))];
+        for frame in 1..=4 {
+            recent.add(frame, 100, views());
+        }
+        assert_eq!(recent.bytes(), (400, 400), "no blob holds them");
+        recent.bundled(3);
+        recent.add(5, 100, views());
+        assert_eq!(recent.bytes(), (200, 200), "1 to 3 are gone");
+        recent.bundled(5);
+        recent.add(6, 50, views());
+        assert_eq!(recent.bytes(), (250, 50), "there is room");
     }
 }
