@@ -40,9 +40,11 @@ fn frame(frame: &[u8]) {
 
 fn check(key: ApiKey, version: i16, body: &[u8]) {
     let decode = |body| Request::decode(key, &mut Reader::new(body), version);
+    // It outlives the message, which is compared with what borrows from it.
+    let again: Vec<u8>;
     let Ok(message) = within_budget(body, || decode(body)) else { return };
     let mut writer = Writer::new();
     message.encode(&mut writer, version);
-    let again = writer.finish().expect("what was decoded can be encoded").concat();
+    again = writer.finish().expect("what was decoded can be encoded").concat();
     assert_eq!(decode(&again), Ok(message));
 }

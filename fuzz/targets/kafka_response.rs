@@ -14,10 +14,12 @@ fuzz_target!(|data: &[u8]| -> Corpus {
     let Some(key) = ApiKey::from_number(i16::from(*key)) else { return Corpus::Reject };
     let version = i16::from(*version);
     let decode = |body| Response::decode(key, &mut Reader::new(body), version);
+    // It outlives the message, which is compared with what borrows from it.
+    let again: Vec<u8>;
     let Ok(message) = within_budget(body, || decode(body)) else { return Corpus::Keep };
     let mut writer = Writer::new();
     message.encode(&mut writer, version);
-    let again = writer.finish().expect("what was decoded can be encoded").concat();
+    again = writer.finish().expect("what was decoded can be encoded").concat();
     assert_eq!(decode(&again), Ok(message));
     Corpus::Keep
 });
