@@ -108,6 +108,9 @@ class Tail(threading.Thread):
     def __init__(self, options, lines, topics, fresh_topic):
         super().__init__(daemon=True)
         self.lines, self.ended, self.next_commit = lines, False, 0
+        # One at a time: the client sends commits again that a crash left without an answer, and of
+        # several the older one may come last.
+        self.committing = False
         self.consumer = Consumer(CLIENT | {
             "bootstrap.servers": options.bootstrap, "group.id": GROUP,
             "enable.auto.commit": False, "fetch.wait.max.ms": 50, "on_commit": self.on_commit})
@@ -117,6 +120,7 @@ class Tail(threading.Thread):
             for topic, partitions in topics for partition in range(partitions)])
 
     def on_commit(self, error, places):
+        self.committing = False
         for place in () if error else places:
             if not place.error and place.offset >= 0:
                 self.lines.put("commit", place.topic, place.partition, place.offset)
@@ -133,14 +137,15 @@ class Tail(threading.Thread):
                                message.partition(), message.offset())
                 reached[message.topic(), message.partition()] = message.offset() + 1
             self.lines.flush()
-            if reached and time.monotonic() > self.next_commit:
+            if reached and not self.committing and time.monotonic() > self.next_commit:
                 self.next_commit = time.monotonic() + 0.1
                 places = [TopicPartition(*place, offset) for place, offset in reached.items()]
                 reached = {}
                 try:
+                    self.committing = True
                     self.consumer.commit(offsets=places, asynchronous=True)
                 except KafkaException:
-                    pass  # the broker is away: the next commit goes further
+                    self.committing = False  # the broker is away: the next commit goes further
         self.consumer.close()
 
 
