@@ -225,7 +225,7 @@ impl Run<'_> {
         let mut lots = Lots::new(self.seed);
         let backing = if self.root { Backing::Plain(self.options.fs) } else { Backing::Folder };
         let mut part = Bitflip {
-            berth: Berth::new(launch.clone(), &logs, &mut lots)?,
+            berth: Berth::new(launch.with_exports(), &logs, &mut lots)?,
             clients: &self.clients,
             disk: Disk::new(backing, BITFLIP_MB, &logs)?,
             logs,

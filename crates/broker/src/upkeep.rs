@@ -28,6 +28,9 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 const SCRUB_FIRST: Duration = Duration::from_secs(60);
 /// ... and the next so long after the one before began.
 const SCRUB_EVERY: Duration = Duration::from_secs(24 * 60 * 60);
+/// The first export is made when the oldest topic is so old: names must not be lost with the rows
+/// of a young directory.
+const EXPORT_FIRST_MS: WallMs = 60 * 1000;
 /// An export that failed is tried again after this time.
 const EXPORT_AGAIN_MS: WallMs = 10 * 60 * 1000;
 /// Findings remembered, so that each is told once.
@@ -160,18 +163,11 @@ impl Upkeep {
         }
     }
 
-    /// Due when the newest export, or without one the oldest topic, is older than the interval.
     fn export_is_due(&self, now_ms: WallMs) -> bool {
         let every = i64::try_from(self.settings.export_every.as_millis()).unwrap_or(i64::MAX);
-        if every == 0 {
-            return false;
-        }
         let exported = self.exported_ms.load(Ordering::Relaxed);
-        let since = match exported {
-            0 => self.keeper.catalog.all().iter().map(|topic| topic.created_ms).min(),
-            exported => Some(exported),
-        };
-        since.is_some_and(|since| now_ms.saturating_sub(since) >= every)
+        let oldest = || self.keeper.catalog.all().iter().map(|topic| topic.created_ms).min();
+        export_due(every, exported, oldest).is_some_and(|due| now_ms >= due)
     }
 
     /// Makes a checkpoint and exports its rows, whatever is due.
@@ -247,6 +243,20 @@ impl Upkeep {
     }
 }
 
+/// When an export is due: an interval after the newest one. Without one, when the oldest topic is a
+/// minute old, or as old as the interval if that is shorter.
+fn export_due(
+    every: WallMs,
+    exported: WallMs,
+    oldest: impl Fn() -> Option<WallMs>,
+) -> Option<WallMs> {
+    match (every, exported) {
+        (0, _) => None,
+        (_, 0) => Some(oldest()?.saturating_add(every.min(EXPORT_FIRST_MS))),
+        _ => Some(exported.saturating_add(every)),
+    }
+}
+
 /// Holds the scrubber to its rate.
 struct Pace {
     /// Bytes per second.
@@ -264,5 +274,28 @@ impl Pace {
             self.owed -= rest;
         }
         !stop.load(Ordering::Acquire)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_export_comes_soon_and_the_others_by_the_interval() {
+        const DAY: WallMs = 24 * 60 * 60 * 1000;
+        let check = |every, exported, oldest, due| {
+            assert_eq!(
+                export_due(every, exported, || oldest),
+                due,
+                "{every} {exported} {oldest:?}"
+            );
+        };
+        check(DAY, 0, None, None);
+        check(DAY, 0, Some(5), Some(5 + EXPORT_FIRST_MS));
+        check(1000, 0, Some(5), Some(1005));
+        check(DAY, 7, Some(5), Some(7 + DAY));
+        check(0, 0, Some(5), None);
+        check(0, 7, Some(5), None);
     }
 }

@@ -50,9 +50,18 @@ impl Launch {
     /// The same, with checkpoints so frequent and files so small that a crash is likely to hit the
     /// making of one; for brokers of ours.
     pub fn with_small_files(&self) -> Launch {
+        self.with(&SMALL_FILES)
+    }
+
+    /// The same, with its rows exported every second; for brokers of ours.
+    pub fn with_exports(&self) -> Launch {
+        self.with(&["storage.export_ms=1000"])
+    }
+
+    fn with(&self, settings: &[&str]) -> Launch {
         let mut launch = self.clone();
         if let Launch::Sabir { arguments, .. } = &mut launch {
-            let set = SMALL_FILES.iter().flat_map(|setting| ["--set", setting]);
+            let set = settings.iter().flat_map(|setting| ["--set", setting]);
             arguments.extend(set.map(str::to_owned));
         }
         launch
