@@ -29,7 +29,7 @@ pub fn keep_pages_small() {
     sabir_broker::before_large_buffers(let_pages_grow);
 }
 
-/// Allows them: direct writes out of small pages cost a third of the throughput.
+/// Allows them: direct writes out of many small pages are slow.
 fn let_pages_grow() {
     let _ = rustix::thread::disable_transparent_huge_pages(false);
 }

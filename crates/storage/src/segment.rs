@@ -24,7 +24,8 @@ pub fn build(shard: u16, log: u64, rewrite: u32, batches: &[BatchRef]) -> Built 
     }
 }
 
-fn extent(blob: BlobId, index: &StretchIndex) -> Extent {
+/// Where a stretch lies that fills a blob from its beginning.
+pub(crate) fn extent(blob: BlobId, index: &StretchIndex) -> Extent {
     Extent {
         log: index.log,
         blob,

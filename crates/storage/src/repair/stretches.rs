@@ -11,6 +11,7 @@ use crate::batch::{self, split};
 use crate::blob::{BlobError, BlobId, BlobMeta, BlobStore, Part};
 use crate::extent::Extent;
 use crate::index::{self, StretchIndex};
+use crate::segment;
 use crate::stretch::{read_footer, read_index};
 
 /// What is the matter with a stretch.
@@ -164,21 +165,9 @@ fn by_indexes(blobs: &dyn BlobStore, meta: BlobMeta) -> Vec<Extent> {
         let index = index::len_from_head(rest).and_then(|len| rest.get(..len));
         let Some(index) = index.and_then(StretchIndex::decode) else { continue };
         let Some(position) = (at as u64).checked_sub(index.len) else { continue };
-        extents.push(Extent { position, ..told_by(&index, meta.id) });
+        extents.push(Extent { position, ..segment::extent(meta.id, &index) });
     }
     extents
-}
-
-fn told_by(index: &StretchIndex, blob: BlobId) -> Extent {
-    Extent {
-        log: index.log,
-        blob,
-        position: 0,
-        len: index.len,
-        base: index.base,
-        next: index.next,
-        max_timestamp: index.max_timestamp,
-    }
 }
 
 fn memchr(bytes: &[u8], what: [u8; 4]) -> impl Iterator<Item = usize> + '_ {
